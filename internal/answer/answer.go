@@ -1,0 +1,223 @@
+// Package answer keeps answers: their versions, the interval of positions in
+// which each is true, the fills that compute them, and the memory they take.
+//
+// It is where a query result meets the log. An answer computed at a snapshot is
+// kept only when every transaction up to a position has been compared with that
+// snapshot, and it ends at the first transaction that touches it. The order is:
+//
+//  1. Apply enters a transaction in the history, ends the versions that it
+//     touches, and returns. Only then may the frontier move past it.
+//  2. A fill runs its query, waits until the frontier has passed the position
+//     that bounds its snapshot, and then, under the lock that Apply holds,
+//     compares the history with the snapshot and registers the version.
+//
+// So a version without an end is true at the frontier, always.
+//
+// The package does not know what an answer is made from. A Source fills, a
+// match.Dependency says what touches it. Locks, outermost first: Store.mu,
+// shard.mu, Entry.mu. A hit takes none but its shard's, for reading.
+package answer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/tidemarkdb/tidemark/internal/change"
+	"github.com/tidemarkdb/tidemark/internal/match"
+	"github.com/tidemarkdb/tidemark/internal/revision"
+)
+
+// Errors that callers test for.
+var (
+	// ErrNotFresh: the asked freshness could not be reached in time.
+	ErrNotFresh = errors.New("not fresh enough within the wait timeout")
+	// ErrSnapshotExpired: no version and no snapshot of that position is left.
+	ErrSnapshotExpired = errors.New("snapshot expired")
+	// ErrPlanOutdated: a definition changed since the query was analysed.
+	// Analyse it again and repeat.
+	ErrPlanOutdated = errors.New("the query was analysed before a definition changed")
+	// ErrVolatile: an answer that changes without a committed row has no
+	// snapshots.
+	ErrVolatile = errors.New("a volatile answer has no exact snapshots")
+	// ErrEpoch: the log does not continue; what was waited for will not come.
+	ErrEpoch = errors.New("the log was replaced by another")
+)
+
+// Source computes one answer.
+type Source interface {
+	// Fill computes the answer at a snapshot of its own.
+	Fill(ctx context.Context) (Result, error)
+	// FillAt computes it at a pinned snapshot.
+	FillAt(ctx context.Context, p *Pin) (Result, error)
+}
+
+// Result is what a Source computed.
+type Result struct {
+	Body  []byte
+	Found bool // false: there is no such thing, and Body is empty
+	// Snapshot is what the query saw. Upper is an insert position read once the
+	// snapshot existed: whatever the snapshot holds ends at or before it.
+	Snapshot revision.Snapshot
+	Upper    revision.LSN
+}
+
+// Pin is a snapshot that is held open in the database.
+type Pin struct {
+	ID       string // as pg_export_snapshot gave it
+	Snapshot revision.Snapshot
+	Upper    revision.LSN
+	Taken    time.Time
+}
+
+// Group is a set of answers that come and go together: one endpoint as it was
+// analysed once.
+type Group struct {
+	Name string
+	*Counters
+	retired atomic.Bool
+}
+
+// Counters count what happened to the answers of a group and its predecessors.
+type Counters struct {
+	Hits, Misses, Stale, Fills, Errors, Ended, Answers atomic.Int64
+}
+
+// Query says which answer is asked for and how it is computed.
+type Query struct {
+	Key      string
+	Group    *Group
+	Deps     []match.Dependency
+	TTL      time.Duration
+	Volatile bool
+	// Planned is what the analysis of the query saw.
+	Planned *revision.Snapshot
+	Source  Source
+}
+
+// Cause is the kind of event that ends a version.
+type Cause byte
+
+// The causes.
+const (
+	ByChange     Cause = iota // a committed row
+	ByDefinition              // a changed definition
+	ByTTL                     // its time to live
+	ByPurge                   // by hand
+	ByEviction                // for want of memory
+	ByEpoch                   // the log was replaced
+	BySnapshot                // it was known at one position only
+
+	reasonCount = int(BySnapshot) + 1
+)
+
+var reasonNames = [reasonCount]string{"change", "definition", "ttl", "purge", "eviction", "epoch", "snapshot"}
+
+func (c Cause) String() string { return reasonNames[c] }
+
+// Reason says why a version ended.
+type Reason struct {
+	Cause Cause
+	Table string // through which table reference
+	Op    change.Op
+	At    revision.LSN
+	XID   revision.XID
+}
+
+func (r *Reason) String() string {
+	switch {
+	case r.Cause == ByChange && r.Table == "":
+		return fmt.Sprintf("change at %s by transaction %d", r.At, r.XID)
+	case r.Cause == ByChange:
+		return fmt.Sprintf("%s of %s at %s by transaction %d", r.Op, r.Table, r.At, r.XID)
+	case r.Cause == ByDefinition:
+		return fmt.Sprintf("definition changed at %s by transaction %d", r.At, r.XID)
+	}
+	return r.Cause.String()
+}
+
+// Version is one answer during one interval of positions. It is immutable but
+// for its end, which is set once.
+type Version struct {
+	Body   []byte
+	Found  bool
+	ETag   [1]string // a quoted strong validator of Body
+	Length [1]string // of Body, decimal
+	Filled time.Time
+	From   revision.LSN // true from here
+
+	to      atomic.Uint64 // 0, or the end of the transaction from which it is not true
+	endedAt atomic.Int64  // Unix nanoseconds
+	reason  atomic.Pointer[Reason]
+	expires int64 // Unix nanoseconds
+
+	// Rendered is what a face last wrote beside the body, for the next reader of
+	// the same second.
+	Rendered atomic.Pointer[Rendered]
+	// Packed holds Body in another content coding, once somebody made it.
+	Packed atomic.Pointer[[]byte]
+}
+
+// Rendered holds header values that are good for one second.
+type Rendered struct {
+	Second      int64 // Unix
+	Age, Status [1]string
+}
+
+// TrueAt reports whether the version is known to be true at a position that the
+// frontier has reached.
+func (v *Version) TrueAt(p revision.LSN) bool {
+	to := revision.LSN(v.to.Load())
+	return p >= v.From && (to == 0 || p < to)
+}
+
+// Interval returns the positions from which and before which the version is
+// true. The second is 0 while it has not ended.
+func (v *Version) Interval() (from, to revision.LSN) {
+	return v.From, revision.LSN(v.to.Load())
+}
+
+// Reason returns why the version ended, or nil.
+func (v *Version) Reason() *Reason { return v.reason.Load() }
+
+// Expires returns when the version's time to live is over.
+func (v *Version) Expires() time.Time { return time.Unix(0, v.expires) }
+
+func (v *Version) end(at revision.LSN, now time.Time, r *Reason) bool {
+	if v.to.Load() != 0 {
+		return false
+	}
+	v.reason.Store(r)
+	v.endedAt.Store(now.UnixNano())
+	v.to.Store(uint64(at))
+	return true
+}
+
+// Outcome says how a reply came about.
+type Outcome byte
+
+// The outcomes.
+const (
+	Hit    Outcome = iota // from memory
+	Filled                // computed for this request, or for one that it joined
+	Stale                 // from memory, known to be stale, within what was allowed
+	Pinned                // computed at a pinned snapshot
+)
+
+// Reply is one answer as served.
+type Reply struct {
+	Version *Version
+	// At is the position as of which it is served. If Exact is false the answer
+	// is what the database said when asked, not proven equal to any one
+	// position, and At bounds what it may hold.
+	At      revision.LSN
+	Exact   bool
+	Outcome Outcome
+	// Ended says why the version before this one is not served, if there was one.
+	Ended *Reason
+	// Joined says that another request's fill was waited for.
+	Joined bool
+	Stored bool
+}

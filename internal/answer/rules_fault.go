@@ -1,0 +1,13 @@
+//go:build seamfault
+
+package answer
+
+import "os"
+
+// In this build, TIDEMARK_SEAM_OFF names a rule of the seam that does not hold.
+// It exists so that a test can show that the oracle finds such a fault.
+var (
+	ruleCompare = os.Getenv("TIDEMARK_SEAM_OFF") != "compare"
+	ruleWait    = os.Getenv("TIDEMARK_SEAM_OFF") != "wait"
+	ruleOrder   = os.Getenv("TIDEMARK_SEAM_OFF") != "order"
+)

@@ -1,0 +1,205 @@
+package answer
+
+import (
+	"slices"
+	"time"
+
+	"github.com/tidemarkdb/tidemark/internal/catalog"
+	"github.com/tidemarkdb/tidemark/internal/match"
+)
+
+// endedVersion is a version whose memory is given back after the window.
+type endedVersion struct {
+	entry   *Entry
+	version *Version
+}
+
+// endedQueue is a first-in, first-out queue. Versions enter it as they end.
+type endedQueue struct {
+	items []endedVersion
+	head  int
+}
+
+func (q *endedQueue) push(v endedVersion) { q.items = append(q.items, v) }
+
+func (q *endedQueue) peek() (endedVersion, bool) {
+	if q.head == len(q.items) {
+		return endedVersion{}, false
+	}
+	return q.items[q.head], true
+}
+
+func (q *endedQueue) pop() {
+	q.items[q.head] = endedVersion{}
+	if q.head++; q.head > 1024 && q.head*2 > len(q.items) {
+		q.items = append([]endedVersion(nil), q.items[q.head:]...)
+		q.head = 0
+	}
+}
+
+// sweepBatch bounds how long the lock is held at a time.
+const sweepBatch = 1000
+
+// Sweep forgets ended versions and history older than the window. The owner
+// calls it about once a second.
+func (s *Store) Sweep() {
+	cutoff := s.opts.Now().Add(-s.opts.GCWindow)
+	for s.sweepSome(cutoff) {
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.history.prune(cutoff, s.pins)
+}
+
+func (s *Store) sweepSome(cutoff time.Time) (more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for range sweepBatch {
+		item, ok := s.ended.peek()
+		if !ok || item.version.endedAt.Load() > cutoff.UnixNano() {
+			return false
+		}
+		s.ended.pop()
+		s.forget(item.entry, item.version)
+	}
+	return true
+}
+
+// forget drops one ended version. Store.mu is held.
+func (s *Store) forget(e *Entry, v *Version) {
+	if e.dead {
+		return
+	}
+	size := versionSize(v)
+	if p := v.Packed.Load(); p != nil {
+		size += int64(len(*p))
+	}
+	e.mu.Lock()
+	held := e.current.CompareAndSwap(v, nil)
+	if i := slices.Index(e.kept, v); i >= 0 {
+		e.kept = slices.Delete(e.kept, i, i+1)
+		held = true
+	}
+	empty := e.fill == nil && e.current.Load() == nil && len(e.kept) == 0
+	e.mu.Unlock()
+	if held {
+		s.resize(e, -size)
+	}
+	if empty {
+		s.drop(e)
+	}
+}
+
+// Retire drops all answers of a group, and those that come later.
+func (s *Store) Retire(g *Group) int {
+	g.retired.Store(true)
+	return s.purge(func(e *Entry) bool { return e.group == g })
+}
+
+// PurgeKey drops one answer.
+func (s *Store) PurgeKey(key string) int {
+	e := s.find(key)
+	if e == nil {
+		return 0
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.poison(e)
+	s.drop(e)
+	s.endedBy[ByPurge].Add(1)
+	return 1
+}
+
+// PurgeGroup drops the answers of a group.
+func (s *Store) PurgeGroup(g *Group) int {
+	return s.purge(func(e *Entry) bool { return e.group == g })
+}
+
+// PurgeTable drops the answers that read a table.
+func (s *Store) PurgeTable(table catalog.OID) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []*Entry
+	s.index.TouchTable(table, func(e *Entry, _ *match.Reads) { found = append(found, e) })
+	n := 0
+	for _, e := range found {
+		if !e.dead {
+			n++
+		}
+		s.poison(e)
+		s.drop(e)
+	}
+	s.endedBy[ByPurge].Add(int64(n))
+	return n
+}
+
+// PurgeAll drops every answer.
+func (s *Store) PurgeAll() int { return s.purge(func(*Entry) bool { return true }) }
+
+func (s *Store) purge(which func(*Entry) bool) int {
+	n := 0
+	for i := range s.shards {
+		sh := &s.shards[i]
+		var found []*Entry
+		sh.mu.RLock()
+		for _, e := range sh.entries {
+			if which(e) {
+				found = append(found, e)
+			}
+		}
+		sh.mu.RUnlock()
+		s.mu.Lock()
+		for _, e := range found {
+			s.poison(e)
+			s.drop(e)
+		}
+		s.mu.Unlock()
+		n += len(found)
+	}
+	s.endedBy[ByPurge].Add(int64(n))
+	return n
+}
+
+// dropAll empties the store. Store.mu is held.
+func (s *Store) dropAll(why Cause) {
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.RLock()
+		found := make([]*Entry, 0, len(sh.entries))
+		for _, e := range sh.entries {
+			found = append(found, e)
+		}
+		sh.mu.RUnlock()
+		for _, e := range found {
+			s.poison(e)
+			s.drop(e)
+		}
+		s.endedBy[why].Add(int64(len(found)))
+	}
+	s.ended = endedQueue{}
+}
+
+// poison keeps a fill under way from being stored.
+func (s *Store) poison(e *Entry) {
+	e.mu.Lock()
+	if e.fill != nil {
+		e.fill.poisoned.Store(true)
+	}
+	e.mu.Unlock()
+}
+
+// AddPin makes a pinned snapshot available to exact reads.
+func (s *Store) AddPin(p *Pin) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pins = append(s.pins, p)
+}
+
+// RemovePin forgets a pin.
+func (s *Store) RemovePin(p *Pin) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.pins, p); i >= 0 {
+		s.pins = slices.Delete(s.pins, i, i+1)
+	}
+}

@@ -149,6 +149,7 @@ type Version struct {
 	From   revision.LSN // true from here
 
 	to      atomic.Uint64 // 0, or the end of the transaction from which it is not true
+	last    atomic.Uint64 // the last position that it is true at, where that transaction's commit record starts
 	endedAt atomic.Int64  // Unix nanoseconds
 	reason  atomic.Pointer[Reason]
 	expires int64 // Unix nanoseconds
@@ -185,13 +186,14 @@ func (v *Version) Reason() *Reason { return v.reason.Load() }
 // Expires returns when the version's time to live is over.
 func (v *Version) Expires() time.Time { return time.Unix(0, v.expires) }
 
-func (v *Version) end(at revision.LSN, now time.Time, r *Reason) bool {
+func (v *Version) end(last, to revision.LSN, now time.Time, r *Reason) bool {
 	if v.to.Load() != 0 {
 		return false
 	}
 	v.reason.Store(r)
 	v.endedAt.Store(now.UnixNano())
-	v.to.Store(uint64(at))
+	v.last.Store(uint64(last))
+	v.to.Store(uint64(to))
 	return true
 }
 

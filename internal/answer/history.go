@@ -13,6 +13,7 @@ import (
 // record is one transaction of the recent past.
 type record struct {
 	xid     revision.XID
+	commit  revision.LSN // where its commit record starts
 	end     revision.LSN
 	at      time.Time // when it was applied, by this process's clock
 	changes []change.Change

@@ -19,7 +19,7 @@ const applyBatch = 1024
 // The caller advances the frontier afterwards.
 func (s *Store) Apply(_ context.Context, t *change.Transaction) error {
 	now := s.opts.Now()
-	r := &record{xid: t.XID, end: t.End, at: now}
+	r := &record{xid: t.XID, commit: t.Commit, end: t.End, at: now}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.unknown, t.XID)
@@ -34,7 +34,7 @@ func (s *Store) Apply(_ context.Context, t *change.Transaction) error {
 	defined := false
 	var c *change.Change
 	visit := func(e *Entry, reads *match.Reads) {
-		s.end(e, t.End, now, reason(t, c, reads))
+		s.end(e, t.Commit, t.End, now, reason(t, c, reads))
 	}
 	n := 0
 	err := t.Each(func(each *change.Change) error {
@@ -68,10 +68,10 @@ func reason(t *change.Transaction, c *change.Change, reads *match.Reads) *Reason
 }
 
 // end closes an entry's current version. Store.mu is held.
-func (s *Store) end(e *Entry, at revision.LSN, now time.Time, r *Reason) {
+func (s *Store) end(e *Entry, last, to revision.LSN, now time.Time, r *Reason) {
 	v := e.current.Load()
 	s.unregister(e)
-	if v == nil || !v.end(at, now, r) {
+	if v == nil || !v.end(last, to, now, r) {
 		return
 	}
 	e.group.Ended.Add(1)
@@ -122,7 +122,7 @@ func (s *Store) settle(f *fill, res *Result) (*Version, settled) {
 	if lost := s.history.missing(&res.Snapshot, res.Upper, q.Deps); ruleCompare && lost != nil {
 		// The log brought a transaction that the query could not see yet. The
 		// answer is that of the moment before, unless something later is in it.
-		before := lost.end - 1
+		before := lost.commit
 		for _, r := range s.history.after(before) {
 			if r.end <= res.Upper && res.Snapshot.Contains(r.xid) && r.affects(q.Deps) {
 				return nil, settledUnknown
@@ -132,11 +132,11 @@ func (s *Store) settle(f *fill, res *Result) (*Version, settled) {
 			return nil, settledUnknown
 		}
 		v.From = before
-		v.end(lost.end, v.Filled, lostReason(lost))
+		v.end(lost.commit, lost.end, v.Filled, lostReason(lost))
 		return v, settledClosed
 	}
 	if next := s.history.firstTouch(res.Upper, 0, q.Deps); ruleOrder && next != nil {
-		v.end(next.end, v.Filled, lostReason(next))
+		v.end(next.commit, next.end, v.Filled, lostReason(next))
 	}
 	s.install(f, v)
 	if v.to.Load() != 0 {
@@ -162,7 +162,7 @@ func (s *Store) install(f *fill, v *Version) {
 	s.unregister(e)
 	if old != nil {
 		// Refilled because its time was over, or to no purpose: nothing ended it.
-		if old.end(v.From, v.Filled, &Reason{Cause: ByTTL, At: v.From}) {
+		if old.end(v.From, v.From, v.Filled, &Reason{Cause: ByTTL, At: v.From}) {
 			s.endedBy[ByTTL].Add(1)
 			s.ended.push(endedVersion{e, old})
 		}

@@ -88,8 +88,7 @@ func (s *Store) Serve(ctx context.Context, q *Query, need Need) (Reply, error) {
 			if need.Level == revision.MinimizeLatency && s.staleAllowed(v, need.MaxStaleness) {
 				s.join(e, q)
 				q.Group.Stale.Add(1)
-				_, to := v.Interval()
-				return Reply{Version: v, At: to - 1, Exact: true, Outcome: Stale, Ended: ended}, nil
+				return Reply{Version: v, At: revision.LSN(v.last.Load()), Exact: true, Outcome: Stale, Ended: ended}, nil
 			}
 		}
 		f, joined := s.join(e, q)
@@ -307,7 +306,7 @@ func (s *Store) keep(e *Entry, q *Query, res *Result, p revision.LSN) *Version {
 	now := s.opts.Now()
 	v := newVersion(res, q, now)
 	v.From = p
-	v.end(p+1, now, &Reason{Cause: BySnapshot, At: p})
+	v.end(p, p+1, now, &Reason{Cause: BySnapshot, At: p})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e.dead {

@@ -70,17 +70,18 @@ func readsChanged(r *Reads, c *change.Change) bool {
 		return false
 	}
 	for _, name := range r.Columns {
-		if i := c.Relation.Column(name); i < 0 || columnChanged(c, i) {
+		if columnChanged(c, c.Relation.Column(name)) {
 			return true
 		}
 	}
 	return false
 }
 
-// columnChanged reports whether an update may have changed column i. A value
-// that is absent from the new row is an unchanged TOAST value.
+// columnChanged reports whether an update may have changed column i, -1 being
+// one that the log does not carry, such as a generated one. A value that is
+// absent from the new row is an unchanged TOAST value.
 func columnChanged(c *change.Change, i int) bool {
-	if i >= len(c.New) || i >= len(c.Old) {
+	if i < 0 || i >= len(c.New) || i >= len(c.Old) {
 		return true
 	}
 	return c.New[i].Kind != change.Absent && !c.New[i].Equal(c.Old[i])

@@ -281,11 +281,7 @@ func (b *boundShape[T]) bind(rel *catalog.Relation) {
 	if b.reads.Columns != nil {
 		b.readI = make([]int, 0, len(b.reads.Columns))
 		for _, name := range b.reads.Columns {
-			i := rel.Column(name)
-			if i < 0 {
-				b.loose = true
-			}
-			b.readI = append(b.readI, i)
+			b.readI = append(b.readI, rel.Column(name))
 		}
 	}
 }

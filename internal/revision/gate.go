@@ -147,8 +147,11 @@ func (g *Gate) passTransaction(ctx context.Context, t Token, level Level) (LSN, 
 			if err := g.Frontier.Wait(ctx, pos.Insert); err != nil {
 				return 0, waitError(ctx, err)
 			}
-			if end, ok := g.Committed(t.XID); ok || level == AtLeastAsFresh {
-				return max(end, t.LSN), nil
+			if end, ok := g.Committed(t.XID); ok {
+				return end, nil
+			}
+			if level == AtLeastAsFresh {
+				return pos.Insert, nil
 			}
 			return 0, fmt.Errorf("%w: transaction %d", ErrForgotten, t.XID)
 		}

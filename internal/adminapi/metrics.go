@@ -1,0 +1,108 @@
+package adminapi
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/tidemarkdb/tidemark/internal/tenant"
+)
+
+// collector reads a tenant's figures when it is scraped.
+type collector struct{ tenant *tenant.Tenant }
+
+func registerMetrics(reg *prometheus.Registry, t *tenant.Tenant) {
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	reg.MustRegister(&collector{t})
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("tidemark_"+name, help, labels, nil)
+}
+
+var (
+	descReady        = desc("ready", "1 while the log is followed and answers are kept right.")
+	descHits         = desc("hits_total", "Answers served from memory.", "endpoint")
+	descMisses       = desc("misses_total", "Answers computed for a request.", "endpoint")
+	descStale        = desc("stale_total", "Stale answers served within max_staleness.", "endpoint")
+	descFills        = desc("fills_total", "Queries sent to fill answers.", "endpoint")
+	descErrors       = desc("fill_errors_total", "Fills that failed.", "endpoint")
+	descEnded        = desc("ended_total", "Cached answers that a committed change or definition ended.", "endpoint")
+	descInvalid      = desc("invalidations_total", "Cached answers dropped, by reason.", "reason")
+	descAnswers      = desc("answers", "Answers in memory.", "endpoint")
+	descBytes        = desc("cache_bytes", "Memory that answers take, with all that hangs from them.")
+	descMax          = desc("cache_max_bytes", "Bound on cache_bytes.")
+	descNodes        = desc("dependencies", "Dependencies in the index.")
+	descEvicted      = desc("evictions_total", "Answers dropped to stay within the bound.")
+	descFrontier     = desc("frontier_lsn", "Log position up to which everything is applied, in bytes.")
+	descLag          = desc("lag_seconds", "Time since the log was last heard.")
+	descLagBytes     = desc("lag_bytes", "How far the end of the log is ahead of the frontier.")
+	descRetained     = desc("retained_log_bytes", "Log that the slot makes the database keep.")
+	descTransactions = desc("transactions_total", "Transactions applied.")
+	descChanges      = desc("changes_total", "Row changes applied.")
+	descEpoch        = desc("epoch", "Grows when the log does not continue where it was left.")
+	descSessions     = desc("sessions_total", "Connections to the log.")
+	descSpilled      = desc("spilled_bytes_total", "Bytes of large transactions written to disk.")
+	descQuestions    = desc("primary_questions_total", "Questions for the primary's position.")
+	descFlushes      = desc("forced_flushes_total", "Times that the log was flushed for a waiting request.")
+	descHistory      = desc("history_bytes", "Memory of recent changes.")
+	descPins         = desc("pinned_snapshots", "Snapshots held open for exact reads.")
+	descFilling      = desc("fill_connections_in_use", "Connections that fills hold.")
+)
+
+// Describe implements prometheus.Collector: the metrics are found by collecting.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	prometheus.DescribeByCollect(c, ch)
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	count := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+	}
+	s := c.tenant.Status()
+	ready := 0.0
+	if s.Ready {
+		ready = 1
+	}
+	gauge(descReady, ready)
+	for _, e := range c.tenant.Endpoints() {
+		count(descHits, float64(e.Hits), e.Name)
+		count(descMisses, float64(e.Misses), e.Name)
+		count(descStale, float64(e.Stale), e.Name)
+		count(descFills, float64(e.Fills), e.Name)
+		count(descErrors, float64(e.Errors), e.Name)
+		count(descEnded, float64(e.Ended), e.Name)
+		gauge(descAnswers, float64(e.Answers), e.Name)
+	}
+	for reason, n := range s.Store.Ended {
+		count(descInvalid, float64(n), reason)
+	}
+	gauge(descBytes, float64(s.Store.Bytes))
+	gauge(descMax, float64(s.Store.MaxBytes))
+	gauge(descNodes, float64(s.Store.Nodes))
+	count(descEvicted, float64(s.Store.Evictions))
+	gauge(descFrontier, float64(s.Frontier))
+	gauge(descLag, s.Lag.Seconds())
+	count(descTransactions, float64(s.Transactions))
+	count(descChanges, float64(s.Changes))
+	gauge(descEpoch, float64(s.Feed.Epoch))
+	count(descSessions, float64(s.Feed.Sessions))
+	count(descSpilled, float64(s.Feed.Spilled))
+	count(descQuestions, float64(s.Questions))
+	count(descFlushes, float64(s.Flushes))
+	gauge(descHistory, float64(s.Store.HistoryBytes))
+	gauge(descPins, float64(s.Store.Pins))
+	gauge(descFilling, float64(s.FillConnections))
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if retained, behind, err := c.tenant.Retained(ctx); err == nil {
+		gauge(descRetained, float64(retained))
+		gauge(descLagBytes, float64(behind))
+	}
+}

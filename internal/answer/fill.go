@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,18 +23,40 @@ type fill struct {
 
 	poisoned atomic.Bool // purged while under way: not to be stored
 
-	// raw is the latest result, proven or not. rawReady is closed when the
-	// first is there.
-	raw      atomic.Pointer[Result]
-	rawReady chan struct{}
-	proofBy  time.Time // set with the first result
-	// past is the latest result that is proven, but only of a moment before the
-	// query: the log is ahead of what the query could see.
-	past atomic.Pointer[Version]
+	proofBy time.Time // set with the first result
+
+	mu sync.Mutex
+	// latest is the newest result, proven or not; news is closed when there is a
+	// newer one.
+	latest *attempt
+	news   chan struct{}
 
 	done    chan struct{} // closed when version and err are set
 	version *Version
 	err     error
+}
+
+// attempt is one run of a fill's query.
+type attempt struct {
+	began  time.Time
+	result Result
+	// past is the result as a version, if it is proven, but only of a moment
+	// before the query: the log is ahead of what the query could see.
+	past *Version
+}
+
+func (f *fill) tell(a *attempt) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.latest = a
+	close(f.news)
+	f.news = make(chan struct{})
+}
+
+func (f *fill) newest() (*attempt, <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.latest, f.news
 }
 
 // join returns the fill under way for an entry, starting one when there is none.
@@ -45,7 +68,7 @@ func (s *Store) join(e *Entry, q *Query) (f *fill, joined bool) {
 	}
 	f = &fill{
 		entry: e, query: q, began: s.opts.Now(),
-		rawReady: make(chan struct{}), done: make(chan struct{}),
+		news: make(chan struct{}), done: make(chan struct{}),
 	}
 	e.fill = f
 	e.filling.Store(true)
@@ -101,7 +124,7 @@ const (
 
 func (s *Store) compute(ctx context.Context, f *fill) (*Version, error) {
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
-		v, how, err := s.attempt(ctx, f)
+		a, v, how, err := s.attempt(ctx, f)
 		if err != nil {
 			return nil, err
 		}
@@ -113,10 +136,10 @@ func (s *Store) compute(ctx context.Context, f *fill) (*Version, error) {
 		case settledClosed:
 			// True of a moment at or after the one when the query began, unless
 			// the log was ahead of what the query could see.
-			if v.From >= f.raw.Load().Upper {
+			if v.From >= a.result.Upper {
 				return v, nil
 			}
-			f.past.Store(v)
+			f.tell(&attempt{a.began, a.result, v})
 		}
 		select {
 		case <-ctx.Done():
@@ -129,7 +152,7 @@ func (s *Store) compute(ctx context.Context, f *fill) (*Version, error) {
 	}
 }
 
-func (s *Store) attempt(ctx context.Context, f *fill) (*Version, settled, error) {
+func (s *Store) attempt(ctx context.Context, f *fill) (*attempt, *Version, settled, error) {
 	s.mu.Lock()
 	f.session = s.session
 	h := s.history
@@ -141,26 +164,27 @@ func (s *Store) attempt(ctx context.Context, f *fill) (*Version, settled, error)
 		s.mu.Unlock()
 	}()
 	f.query.Group.Fills.Add(1)
-	res, err := f.query.Source.Fill(ctx)
-	if err != nil {
-		return nil, settledUnknown, err
+	a := &attempt{began: s.opts.Now()}
+	var err error
+	if a.result, err = f.query.Source.Fill(ctx); err != nil {
+		return nil, nil, settledUnknown, err
 	}
-	if f.raw.Swap(&res) == nil {
+	if f.proofBy.IsZero() {
 		f.proofBy = s.opts.Now().Add(s.opts.ProofTimeout)
-		close(f.rawReady)
 	}
+	f.tell(a)
 	ctx, cancel := context.WithDeadlineCause(ctx, f.proofBy, ErrNotFresh)
 	defer cancel()
 	if !ruleWait {
 		// Nothing waits.
-	} else if err := s.Frontier().Wait(ctx, res.Upper); err != nil {
+	} else if err := s.Frontier().Wait(ctx, a.result.Upper); err != nil {
 		if errors.Is(err, ErrEpoch) {
-			return nil, settledUnknown, nil
+			return a, nil, settledUnknown, nil
 		}
-		return nil, settledUnknown, context.Cause(ctx)
+		return nil, nil, settledUnknown, context.Cause(ctx)
 	}
-	v, how := s.settle(f, &res)
-	return v, how, nil
+	v, how := s.settle(f, &a.result)
+	return a, v, how, nil
 }
 
 func newVersion(res *Result, q *Query, now time.Time) *Version {
@@ -192,14 +216,16 @@ type acceptance struct {
 	xid   revision.XID // from a snapshot that this transaction is over in; 0: none
 }
 
-func (a *acceptance) accepts(f *fill, res *Result) bool {
+func (a *acceptance) accepts(r *attempt) bool {
 	switch {
+	case r == nil:
+		return false
 	case a.any:
 		return true
 	case !a.since.IsZero():
-		return !f.began.Before(a.since)
+		return !r.began.Before(a.since)
 	case a.xid != 0:
-		return res.Snapshot.Contains(a.xid)
+		return r.result.Snapshot.Contains(a.xid)
 	}
 	return false
 }

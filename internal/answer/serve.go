@@ -150,53 +150,55 @@ func (s *Store) staleAllowed(v *Version, limit time.Duration) bool {
 func (s *Store) await(ctx context.Context, f *fill, need Need, accept *acceptance) (v *Version, exact bool, err error) {
 	patience := time.NewTimer(s.opts.Patience)
 	defer patience.Stop()
-	ready, late := f.rawReady, need.Unreached
+	late := need.Unreached
 	for {
+		latest, news := f.newest()
+		if late && accept.accepts(latest) {
+			// The proof takes long; what the database said does for some.
+			v, exact := s.unproven(f, latest)
+			return v, exact, nil
+		}
 		select {
 		case <-f.done:
-			switch {
-			case errors.Is(f.err, ErrNotFresh):
-				if v, exact := s.unproven(f, accept); v != nil {
-					return v, exact, nil
-				}
-				return nil, false, f.err
-			case f.err != nil:
-				return nil, false, f.err
-			case f.query.Volatile && need.Level != revision.MinimizeLatency && f.began.Before(accept.since),
-				f.version.From < need.Position && !accept.accepts(f, f.raw.Load()):
-				return nil, false, nil
-			}
-			return f.version, !f.query.Volatile, nil
+			return s.finished(f, need, accept)
 		case <-ctx.Done():
-			if v, exact := s.unproven(f, accept); v != nil {
+			if latest, _ := f.newest(); accept.accepts(latest) {
+				v, exact := s.unproven(f, latest)
 				return v, exact, nil
 			}
 			return nil, false, context.Cause(ctx)
 		case <-patience.C:
 			late = true
-		case <-ready:
-			ready = nil
-		}
-		if late && ready == nil {
-			// The proof takes long; what the database said does for some.
-			if v, exact := s.unproven(f, accept); v != nil {
-				return v, exact, nil
-			}
+		case <-news:
 		}
 	}
 }
 
-// unproven returns what a fill has so far, if the request may have it, and
-// whether it is exact at its position.
-func (s *Store) unproven(f *fill, accept *acceptance) (*Version, bool) {
-	res := f.raw.Load()
-	if res == nil || !accept.accepts(f, res) {
-		return nil, false
+// finished judges a fill that is over.
+func (s *Store) finished(f *fill, need Need, accept *acceptance) (v *Version, exact bool, err error) {
+	latest, _ := f.newest()
+	switch {
+	case errors.Is(f.err, ErrNotFresh) && accept.accepts(latest):
+		v, exact := s.unproven(f, latest)
+		return v, exact, nil
+	case errors.Is(f.err, ErrNotFresh) && f.began.Before(accept.since):
+		return nil, false, nil
+	case f.err != nil:
+		return nil, false, f.err
+	case f.query.Volatile && need.Level != revision.MinimizeLatency && f.began.Before(accept.since):
+		return nil, false, nil
+	case f.version.From < need.Position && !accept.accepts(latest):
+		return nil, false, nil
 	}
-	if v := f.past.Load(); v != nil {
-		return v, true
+	return f.version, !f.query.Volatile, nil
+}
+
+// unproven returns what an attempt said, and whether it is exact at its position.
+func (s *Store) unproven(f *fill, a *attempt) (*Version, bool) {
+	if a.past != nil {
+		return a.past, true
 	}
-	return rawVersion(res, f.query, s.opts.Now()), false
+	return rawVersion(&a.result, f.query, s.opts.Now()), false
 }
 
 // ServeAt answers a query exactly as of p, which the frontier has passed.

@@ -1,0 +1,369 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/tidemarkdb/tidemark/internal/answer"
+	"github.com/tidemarkdb/tidemark/internal/catalog"
+	"github.com/tidemarkdb/tidemark/internal/query"
+	"github.com/tidemarkdb/tidemark/internal/revision"
+)
+
+// endpointSet is what is served at one time. It is immutable.
+type endpointSet struct {
+	served []*served
+	byName map[string]*served
+	router *query.Router
+	of     map[*query.Endpoint]*served
+	// known are the tables that existed when the set was analysed.
+	known map[catalog.OID]bool
+	// seen is a snapshot that no analysis is older than.
+	seen        revision.Snapshot
+	fingerprint string
+}
+
+// served is one endpoint with its answers.
+type served struct {
+	file     *query.File
+	endpoint *query.Endpoint
+	group    *answer.Group
+	// broken says why the endpoint cannot be served since a definition changed.
+	broken []query.Problem
+}
+
+// ProblemsError lists everything that is wrong with a folder of endpoints.
+type ProblemsError struct{ Problems []query.Problem }
+
+func (e *ProblemsError) Error() string {
+	lines := make([]string, len(e.Problems))
+	for i, p := range e.Problems {
+		lines[i] = p.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// load reads the folder and analyses every file.
+func (t *Tenant) load(ctx context.Context) (*endpointSet, error) {
+	files, problems := query.LoadDir(t.opts.Endpoints)
+	if len(problems) > 0 && len(files) == 0 {
+		return nil, &ProblemsError{problems}
+	}
+	set, found, err := t.analyse(ctx, files, nil)
+	if err != nil {
+		return nil, err
+	}
+	if problems = append(problems, found...); len(problems) > 0 {
+		return nil, &ProblemsError{problems}
+	}
+	return set, nil
+}
+
+// Reload reads the folder again. Unless everything in it is well, what was
+// served before stays, and the error says why.
+func (t *Tenant) Reload(ctx context.Context) error {
+	t.replan.mu.Lock()
+	defer t.replan.mu.Unlock()
+	files, problems := query.LoadDir(t.opts.Endpoints)
+	if len(problems) > 0 {
+		return &ProblemsError{problems}
+	}
+	old := t.endpoints.Load()
+	set, problems, err := t.analyse(ctx, files, old)
+	if err != nil {
+		return err
+	}
+	if len(problems) > 0 {
+		return &ProblemsError{problems}
+	}
+	// Files that did not change keep their answers.
+	for i, s := range set.served {
+		was := old.byName[s.endpoint.Name]
+		if was != nil && was.broken == nil && sameFile(was.file, s.file) && !t.store.Outdated(&was.endpoint.Snapshot) {
+			set.replace(i, was)
+		}
+	}
+	t.swap(old, set.routed())
+	return nil
+}
+
+// sameFile reports whether two readings of a file mean the same endpoint.
+func sameFile(a, b *query.File) bool {
+	return a.Path == b.Path && a.Route.Path == b.Route.Path && a.TTL == b.TTL && a.One == b.One &&
+		a.Volatile == b.Volatile && a.SQL == b.SQL && slices.Equal(a.Params, b.Params)
+}
+
+func (set *endpointSet) replace(i int, s *served) {
+	delete(set.of, set.served[i].endpoint)
+	set.served[i] = s
+	set.byName[s.endpoint.Name] = s
+	set.of[s.endpoint] = s
+}
+
+// routed fills in the router once the endpoints are settled.
+func (set *endpointSet) routed() *endpointSet {
+	eps := make([]*query.Endpoint, len(set.served))
+	for i, s := range set.served {
+		eps[i] = s.endpoint
+	}
+	set.router = query.NewRouter(eps)
+	return set
+}
+
+// swap makes a set the one that is served. Answers of endpoints that are not in
+// it go.
+func (t *Tenant) swap(old, set *endpointSet) {
+	t.endpoints.Store(set)
+	for _, s := range old.served {
+		if set.of[s.endpoint] != s {
+			t.store.Retire(s.group)
+		}
+	}
+	t.store.ForgetDefinitions(&set.seen)
+}
+
+// analyse asks the database about every file. Endpoints of old lend their
+// counters. Problems are those of the files; an error is the database's.
+func (t *Tenant) analyse(ctx context.Context, files []*query.File, old *endpointSet) (*endpointSet, []query.Problem, error) {
+	conn, err := t.connectForAnalysis(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer closeConn(conn)
+	set := &endpointSet{
+		byName: map[string]*served{}, of: map[*query.Endpoint]*served{}, known: map[catalog.OID]bool{},
+	}
+	var snap string
+	if err := conn.QueryRow(ctx, "SELECT pg_current_snapshot()::text").Scan(&snap); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrDatabaseGone, err)
+	}
+	if set.seen, err = revision.ParseSnapshot(snap); err != nil {
+		return nil, nil, err
+	}
+	rows, err := conn.Query(ctx, "SELECT oid FROM pg_class WHERE relkind IN ('r', 'p')")
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrDatabaseGone, err)
+	}
+	var oid uint32
+	if _, err := pgx.ForEachRow(rows, []any{&oid}, func() error {
+		set.known[catalog.OID(oid)] = true
+		return nil
+	}); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrDatabaseGone, err)
+	}
+	var problems []query.Problem
+	for _, f := range files {
+		ep, found, err := query.Analyze(ctx, conn, f, query.Options{Publication: t.opts.Publication, DefaultTTL: t.opts.TTL})
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w: %s: %w", ErrDatabaseGone, f.Path, err)
+		}
+		if len(found) > 0 {
+			problems = append(problems, found...)
+			if old == nil {
+				continue
+			}
+			// Served before and not any more: its requests are told why.
+			was := old.byFile(f)
+			if was == nil {
+				continue
+			}
+			set.add(&served{file: f, endpoint: was.endpoint, group: newGroup(was.endpoint.Name, was), broken: found})
+			continue
+		}
+		var was *served
+		if old != nil {
+			was = old.byName[ep.Name]
+		}
+		set.add(&served{file: f, endpoint: ep, group: newGroup(ep.Name, was)})
+	}
+	if set.fingerprint, err = t.fingerprint(ctx, conn, set); err != nil {
+		return nil, nil, err
+	}
+	t.triggers.Store(hasTriggers(ctx, conn))
+	return set.routed(), problems, nil
+}
+
+func (set *endpointSet) add(s *served) {
+	set.served = append(set.served, s)
+	set.byName[s.endpoint.Name] = s
+	set.of[s.endpoint] = s
+}
+
+func (set *endpointSet) anyBroken() bool {
+	return slices.ContainsFunc(set.served, func(s *served) bool { return s.broken != nil })
+}
+
+func (set *endpointSet) byFile(f *query.File) *served {
+	for _, s := range set.served {
+		if s.file == f {
+			return s
+		}
+	}
+	return nil
+}
+
+func newGroup(name string, was *served) *answer.Group {
+	g := &answer.Group{Name: name, Counters: &answer.Counters{}}
+	if was != nil {
+		g.Counters = was.group.Counters
+	}
+	return g
+}
+
+// connectForAnalysis opens a connection that may create the temporary function
+// through which the database analyses a statement. It is rolled back.
+func (t *Tenant) connectForAnalysis(ctx context.Context) (*pgx.Conn, error) {
+	conn, err := pgx.ConnectConfig(ctx, t.config)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDatabaseGone, withoutSecret(err))
+	}
+	return conn, nil
+}
+
+func (t *Tenant) fingerprint(ctx context.Context, conn *pgx.Conn, set *endpointSet) (string, error) {
+	var eps []*query.Endpoint
+	for _, s := range set.served {
+		eps = append(eps, s.endpoint)
+	}
+	print, err := query.Fingerprint(ctx, conn, eps)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrDatabaseGone, err)
+	}
+	return print, nil
+}
+
+// hasTriggers reports whether definition changes are reported through the log.
+func hasTriggers(ctx context.Context, conn *pgx.Conn) bool {
+	var n int
+	err := conn.QueryRow(ctx, `SELECT count(*) FROM pg_event_trigger
+		WHERE evtname LIKE 'tidemark%' AND evtenabled IN ('O', 'A')
+		  AND evtevent IN ('ddl_command_end', 'sql_drop')`).Scan(&n)
+	return err == nil && n >= 2
+}
+
+// poll compares definitions with what was analysed. It is what notices their
+// changes where no event trigger does, and a second opinion where one does.
+func (t *Tenant) poll(ctx context.Context) {
+	var conn *pgx.Conn
+	defer func() {
+		if conn != nil {
+			closeConn(conn)
+		}
+	}()
+	ticks := 0
+	every(ctx, t.opts.PollInterval, func() {
+		if ticks++; t.triggers.Load() && ticks%10 != 0 {
+			return
+		}
+		if conn == nil || conn.IsClosed() {
+			var err error
+			if conn, err = pgx.ConnectConfig(ctx, t.config); err != nil {
+				conn = nil
+				return
+			}
+		}
+		set := t.endpoints.Load()
+		print, err := t.fingerprint(ctx, conn, set)
+		if err != nil || set != t.endpoints.Load() {
+			return
+		}
+		if print == set.fingerprint {
+			if set.anyBroken() {
+				t.replan.request() // it may be well again
+			}
+			return
+		}
+		t.log.Info("a definition changed, as a comparison shows")
+		t.store.Redefine()
+		t.replan.request()
+	})
+}
+
+// replanner has one analysis at a time, on request.
+type replanner struct {
+	mu   sync.Mutex
+	wake chan struct{}
+}
+
+func (r *replanner) request() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// replanLoop analyses the endpoints again whenever a definition changed.
+func (t *Tenant) replanLoop(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.replan.wake:
+		}
+		for pause := 20 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, 2*time.Second) {
+			done, err := t.reanalyse(ctx)
+			if err != nil {
+				t.log.Warn("endpoints could not be analysed again", "err", err)
+			} else if done {
+				break
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(pause):
+			}
+		}
+	}
+}
+
+// reanalyse analyses the files that are served again. It reports false when the
+// change that asked for it cannot be seen by queries yet.
+func (t *Tenant) reanalyse(ctx context.Context) (bool, error) {
+	t.replan.mu.Lock()
+	defer t.replan.mu.Unlock()
+	old := t.endpoints.Load()
+	files := make([]*query.File, len(old.served))
+	for i, s := range old.served {
+		files[i] = s.file
+	}
+	set, problems, err := t.analyse(ctx, files, old)
+	if err != nil {
+		return false, err
+	}
+	for _, p := range problems {
+		t.log.Error("an endpoint cannot be served since a definition changed", "problem", p.String())
+	}
+	seen := !t.store.Outdated(&set.seen)
+	t.swap(old, set)
+	return seen, nil
+}
+
+// awaitReplan waits until another set than this one is served.
+func (t *Tenant) awaitReplan(ctx context.Context, set *endpointSet) error {
+	t.replan.request()
+	for t.endpoints.Load() == set {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// withoutSecret keeps a connection string's password out of an error: the text
+// of a parse error is redacted, what it wraps need not be.
+func withoutSecret(err error) error {
+	var parse *pgconn.ParseConfigError
+	if errors.As(err, &parse) {
+		return errors.New(parse.Error())
+	}
+	return err
+}

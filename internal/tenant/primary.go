@@ -1,0 +1,206 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tidemarkdb/tidemark/internal/answer"
+	"github.com/tidemarkdb/tidemark/internal/revision"
+)
+
+// primary asks the database where it stands. All who ask before a question is
+// sent share it. It has a connection of its own, so that no fill delays it.
+type primary struct {
+	config *pgx.ConnConfig
+	store  *answer.Store
+	log    *slog.Logger
+
+	wake chan struct{}
+
+	mu   sync.Mutex
+	next *question // not sent yet
+
+	flushMu    sync.Mutex // one flush at a time
+	flushed    revision.LSN
+	flushError time.Time // when a flush failed last
+
+	asked, flushes counter
+}
+
+type question struct {
+	done chan struct{}
+	pos  revision.Position
+	err  error
+}
+
+// ErrDatabaseGone means that the database could not be asked.
+var ErrDatabaseGone = errors.New("the database cannot be reached")
+
+func newPrimary(config *pgx.ConnConfig, store *answer.Store, log *slog.Logger) *primary {
+	return &primary{config: config, store: store, log: log, wake: make(chan struct{}, 1)}
+}
+
+// Ask implements revision.Primary.
+func (p *primary) Ask(ctx context.Context) (revision.Position, error) {
+	p.mu.Lock()
+	q := p.next
+	if q == nil {
+		q = &question{done: make(chan struct{})}
+		p.next = q
+		select {
+		case p.wake <- struct{}{}:
+		default:
+		}
+	}
+	p.mu.Unlock()
+	select {
+	case <-q.done:
+		return q.pos, q.err
+	case <-ctx.Done():
+		return revision.Position{}, fmt.Errorf("%w: %w", ErrDatabaseGone, context.Cause(ctx))
+	}
+}
+
+func (p *primary) reset() {
+	p.flushMu.Lock()
+	p.flushed = 0
+	p.flushMu.Unlock()
+}
+
+func (p *primary) run(ctx context.Context) {
+	var conn *pgx.Conn
+	defer func() {
+		if conn != nil {
+			closeConn(conn)
+		}
+		p.mu.Lock()
+		if p.next != nil {
+			p.next.err = ErrDatabaseGone
+			close(p.next.done)
+			p.next = nil
+		}
+		p.mu.Unlock()
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.wake:
+		}
+		p.mu.Lock()
+		q := p.next
+		p.next = nil
+		p.mu.Unlock()
+		if q == nil {
+			continue
+		}
+		p.asked.Add(1)
+		conn, q.pos, q.err = p.ask(ctx, conn)
+		if q.err == nil {
+			p.store.Prove(&q.pos.Snapshot)
+		}
+		close(q.done)
+	}
+}
+
+// askTimeout bounds one question; a database that takes longer counts as gone.
+const askTimeout = 3 * time.Second
+
+func (p *primary) ask(ctx context.Context, conn *pgx.Conn) (*pgx.Conn, revision.Position, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	for attempt := 0; ; attempt++ {
+		fresh := conn == nil
+		var err error
+		if fresh {
+			if conn, err = pgx.ConnectConfig(ctx, p.config); err != nil {
+				return nil, revision.Position{}, fmt.Errorf("%w: %w", ErrDatabaseGone, err)
+			}
+		}
+		pos, err := askPosition(ctx, conn)
+		if err == nil {
+			return conn, pos, nil
+		}
+		closeConn(conn)
+		conn = nil
+		// An old connection may have died since it was last used; a new one not.
+		if fresh || attempt > 0 {
+			return nil, revision.Position{}, fmt.Errorf("%w: %w", ErrDatabaseGone, err)
+		}
+	}
+}
+
+// askPosition reads the snapshot before the positions: what the snapshot holds
+// ends at or before Insert.
+func askPosition(ctx context.Context, conn *pgx.Conn) (revision.Position, error) {
+	var pos revision.Position
+	var snap, insert, flush string
+	err := conn.QueryRow(ctx, `SELECT pg_current_snapshot()::text,
+		pg_current_wal_insert_lsn()::text, pg_current_wal_flush_lsn()::text`).Scan(&snap, &insert, &flush)
+	if err != nil {
+		return pos, err
+	}
+	if pos.Snapshot, err = revision.ParseSnapshot(snap); err != nil {
+		return pos, err
+	}
+	if pos.Insert, err = revision.ParseLSN(insert); err != nil {
+		return pos, err
+	}
+	pos.Flush, err = revision.ParseLSN(flush)
+	return pos, err
+}
+
+// flushFor makes the log durable up to lsn where it is written but not flushed:
+// commits with synchronous_commit=off, or unfinished work of others below it. A
+// commit of our own is the only way to have that done at once. It is a
+// transaction that changes nothing.
+func (p *primary) flushFor(ctx context.Context, lsn revision.LSN) {
+	p.flushMu.Lock()
+	defer p.flushMu.Unlock()
+	if p.flushed >= lsn || time.Since(p.flushError) < time.Second {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	pos, err := p.Ask(ctx)
+	if err != nil || pos.Insert < lsn {
+		return
+	}
+	if pos.Flush >= lsn {
+		p.flushed = pos.Flush
+		return
+	}
+	if err := p.flush(ctx); err != nil {
+		p.flushError = time.Now()
+		p.log.Warn("the log could not be flushed; waits last until the database does so itself", "err", err)
+		return
+	}
+	p.flushes.Add(1)
+	p.flushed = pos.Insert
+}
+
+func (p *primary) flush(ctx context.Context) error {
+	conn, err := pgx.ConnectConfig(ctx, p.config)
+	if err != nil {
+		return err
+	}
+	defer closeConn(conn)
+	_, err = conn.Exec(ctx, `BEGIN READ WRITE;
+		SET LOCAL synchronous_commit TO local;
+		SELECT pg_logical_emit_message(true, 'tidemark.flush', '');
+		COMMIT`, pgx.QueryExecModeSimpleProtocol)
+	return err
+}
+
+// closeConn closes a connection whatever became of the caller's context.
+func closeConn(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = conn.Close(ctx) // nothing is lost with it
+}

@@ -1,0 +1,162 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/tidemarkdb/tidemark/internal/answer"
+	"github.com/tidemarkdb/tidemark/internal/query"
+	"github.com/tidemarkdb/tidemark/internal/revision"
+)
+
+// ErrNoEndpoint: no endpoint has this path.
+var ErrNoEndpoint = errors.New("no endpoint has this path")
+
+// BrokenError says that an endpoint cannot be served since a definition in the
+// database changed.
+type BrokenError struct {
+	Endpoint string
+	Problems []query.Problem
+}
+
+func (e *BrokenError) Error() string {
+	return fmt.Sprintf("endpoint %s cannot be served since a definition changed: %s", e.Endpoint, e.Problems[0].Message)
+}
+
+// Reply is an answer with the token of the revision as of which it is served.
+type Reply struct {
+	answer.Reply
+	Endpoint string
+	Key      string
+	Token    string
+}
+
+// Hit returns the answer that is in memory under a path with its query, in the
+// canonical form that a binding's key has, if minimize_latency may have it. It
+// is the fast road; Read is the whole one.
+func (t *Tenant) Hit(uri string, now time.Time) (Reply, bool) {
+	v, g, at := t.store.Hit(uri, now)
+	if v == nil {
+		return Reply{}, false
+	}
+	r := Reply{Reply: answer.Reply{Version: v, At: at, Exact: true, Outcome: answer.Hit}, Endpoint: g.Name, Key: uri}
+	r.Token = t.token(at, true)
+	return r, true
+}
+
+// Read answers a request for an escaped path and a raw query.
+func (t *Tenant) Read(ctx context.Context, path, rawQuery string, req revision.Requirement) (Reply, error) {
+	wait, cancel := context.WithTimeoutCause(ctx, t.opts.WaitTimeout, answer.ErrNotFresh)
+	defer cancel()
+	pass, err := t.gate().Pass(wait, req)
+	if err != nil {
+		return Reply{}, err
+	}
+	for {
+		set := t.endpoints.Load()
+		s, b, err := set.bind(path, rawQuery)
+		if err != nil {
+			return Reply{}, err
+		}
+		q := t.query(s, b)
+		var r answer.Reply
+		if pass.Level == revision.AtExactSnapshot {
+			r, err = t.store.ServeAt(ctx, q, pass.Position)
+		} else {
+			r, err = t.store.Serve(ctx, q, answer.Need{
+				Level: pass.Level, Position: pass.Position, XID: pass.XID,
+				MaxStaleness: t.opts.MaxStaleness, Unreached: pass.Unreached,
+			})
+		}
+		if errors.Is(err, answer.ErrPlanOutdated) {
+			if err := t.awaitReplan(wait, set); err != nil {
+				return Reply{}, err
+			}
+			continue
+		}
+		if err != nil {
+			return Reply{}, err
+		}
+		return Reply{Reply: r, Endpoint: s.endpoint.Name, Key: b.Key, Token: t.token(r.At, r.Exact)}, nil
+	}
+}
+
+func (set *endpointSet) bind(path, rawQuery string) (*served, *query.Binding, error) {
+	ep, args, ok := set.router.Match(path)
+	if !ok {
+		return nil, nil, ErrNoEndpoint
+	}
+	s := set.of[ep]
+	if s.broken != nil {
+		return nil, nil, &BrokenError{ep.Name, s.broken}
+	}
+	values, err := url.ParseQuery(rawQuery)
+	if err != nil {
+		return nil, nil, &query.ParamError{Name: "?" + rawQuery, Reason: "the query string is malformed"}
+	}
+	b, err := ep.Bind(args, values)
+	return s, b, err
+}
+
+func (t *Tenant) query(s *served, b *query.Binding) *answer.Query {
+	return &answer.Query{
+		Key: b.Key, Group: s.group, Deps: b.Deps(), TTL: s.endpoint.TTL, Volatile: s.endpoint.Volatile,
+		Planned: &s.endpoint.Snapshot, Source: &source{tenant: t, binding: b},
+	}
+}
+
+func (t *Tenant) gate() *revision.Gate {
+	return &revision.Gate{
+		Source: t.Source(), Frontier: t.store.Frontier(), Primary: t.primary,
+		Committed: t.store.Committed, Patience: patience,
+	}
+}
+
+// Source returns the log that positions belong to.
+func (t *Tenant) Source() revision.Source {
+	if s := t.session.Load(); s != nil {
+		return s.Source
+	}
+	return t.initial
+}
+
+// tokenCache holds the token of the last position that one was asked for.
+type tokenCache struct{ p atomic.Pointer[cachedToken] }
+
+type cachedToken struct {
+	token revision.Token
+	text  string
+}
+
+func (t *Tenant) token(at revision.LSN, exact bool) string {
+	tok := revision.Token{Source: t.Source(), LSN: at}
+	if !exact {
+		tok.Kind = revision.KindBound
+	}
+	if c := t.tokens.p.Load(); c != nil && c.token == tok {
+		return c.text
+	}
+	c := &cachedToken{token: tok, text: tok.String()}
+	t.tokens.p.Store(c)
+	return c.text
+}
+
+// Token returns a token of everything committed so far.
+func (t *Tenant) Token(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.opts.WaitTimeout)
+	defer cancel()
+	pos, err := t.primary.Ask(ctx)
+	if err != nil {
+		return "", err
+	}
+	return revision.Token{Source: t.Source(), LSN: pos.Insert}.String(), nil
+}
+
+// KeepPacked keeps another encoding of an answer's body beside it.
+func (t *Tenant) KeepPacked(key string, v *answer.Version, packed []byte) {
+	t.store.Packed(key, v, packed)
+}

@@ -58,6 +58,8 @@ type Source interface {
 type Result struct {
 	Body  []byte
 	Found bool // false: there is no such thing, and Body is empty
+	// Source is the log of the database that the query ran on.
+	Source revision.Source
 	// Snapshot is what the query saw. Upper is an insert position read once the
 	// snapshot existed: whatever the snapshot holds ends at or before it.
 	Snapshot revision.Snapshot
@@ -67,6 +69,7 @@ type Result struct {
 // Pin is a snapshot that is held open in the database.
 type Pin struct {
 	ID       string // as pg_export_snapshot gave it
+	Source   revision.Source
 	Snapshot revision.Snapshot
 	Upper    revision.LSN
 	Taken    time.Time

@@ -231,7 +231,7 @@ func TestModel(t *testing.T) {
 	store := NewStore(Options{
 		MaxMemory: 24 << 10, GCWindow: 50 * time.Millisecond, Patience: 5 * time.Millisecond,
 		FillTimeout: 5 * time.Second, ProofTimeout: 2 * time.Second, HistoryMemory: 4 << 10,
-	}, m.insert)
+	}, revision.Source{}, m.insert)
 	defer store.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
 	defer cancel()
@@ -321,7 +321,7 @@ func TestModel(t *testing.T) {
 					return
 				}
 				snapshots.Add(1)
-			} else if v, _, at := store.Hit(q.Key, time.Now()); v != nil && need.Level == revision.MinimizeLatency {
+			} else if v, _, at, _ := store.Hit(q.Key, time.Now()); v != nil && need.Level == revision.MinimizeLatency {
 				reply = Reply{Version: v, At: at, Exact: true}
 			} else {
 				reply, err = store.Serve(ctx, q, need)

@@ -105,7 +105,7 @@ func (s *Store) settle(f *fill, res *Result) (*Version, settled) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.history.prove(&res.Snapshot)
-	if f.session != s.session {
+	if f.session != s.session || res.Source != s.Frontier().Source {
 		return nil, settledUnknown
 	}
 	if s.history.outdated(q.Planned, res.Upper) {
@@ -202,7 +202,7 @@ func (s *Store) Disconnected() {
 func (s *Store) Freeze(frozen bool) { s.frozen.Store(frozen) }
 
 // Reset begins a new epoch: nothing from before is kept.
-func (s *Store) Reset(at revision.LSN) {
+func (s *Store) Reset(source revision.Source, at revision.LSN) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.session++
@@ -210,7 +210,7 @@ func (s *Store) Reset(at revision.LSN) {
 	s.unknown = map[revision.XID][]catalog.OID{}
 	s.pins = nil
 	s.dropAll(ByEpoch)
-	old := s.frontier.Swap(revision.NewFrontier(at))
+	old := s.frontier.Swap(revision.NewFrontier(source, at))
 	old.Fail(ErrEpoch)
 	s.frozen.Store(false)
 }

@@ -25,24 +25,25 @@ type Need struct {
 
 // Hit returns the current version of the answer named by key, and the position
 // that it is served as of, if minimize_latency may have it.
-func (s *Store) Hit(key string, now time.Time) (*Version, *Group, revision.LSN) {
+// The frontier is the one that the position belongs to.
+func (s *Store) Hit(key string, now time.Time) (*Version, *Group, revision.LSN, *revision.Frontier) {
 	if s.frozen.Load() {
-		return nil, nil, 0
+		return nil, nil, 0, nil
 	}
 	f := s.Frontier()
 	e := s.find(key)
 	if e == nil || e.group.retired.Load() {
-		return nil, nil, 0
+		return nil, nil, 0, nil
 	}
 	v, at := currentAt(f, e)
 	if v == nil || now.UnixNano() >= v.expires {
-		return nil, nil, 0
+		return nil, nil, 0, nil
 	}
 	if !e.visited.Load() {
 		e.visited.Store(true)
 	}
 	e.group.Hits.Add(1)
-	return v, e.group, at
+	return v, e.group, at, f
 }
 
 // currentAt returns the current version if it is true at the frontier, and the
@@ -271,7 +272,7 @@ func (s *Store) lookAt(e *Entry, q *Query, p revision.LSN) (*Version, []*Pin, bo
 	frontier := s.Frontier().Load()
 	var pins []*Pin
 	for _, pin := range s.pins {
-		if pin.Upper <= frontier && s.knows(&pin.Snapshot, q.Deps) && s.history.equal(&pin.Snapshot, p, q.Deps) {
+		if pin.Source == s.Frontier().Source && pin.Upper <= frontier && s.knows(&pin.Snapshot, q.Deps) && s.history.equal(&pin.Snapshot, p, q.Deps) {
 			pins = append(pins, pin)
 		}
 	}

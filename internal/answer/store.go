@@ -84,7 +84,7 @@ type Entry struct {
 }
 
 // NewStore returns an empty store at a frontier.
-func NewStore(opts Options, at revision.LSN) *Store {
+func NewStore(opts Options, source revision.Source, at revision.LSN) *Store {
 	setDefault(&opts.MaxMemory, 512<<20)
 	setDefault(&opts.HistoryMemory, 64<<20)
 	setDefault(&opts.FillTimeout, 15*time.Second)
@@ -103,7 +103,7 @@ func NewStore(opts Options, at revision.LSN) *Store {
 	for i := range s.shards {
 		s.shards[i].entries = map[string]*Entry{}
 	}
-	s.frontier.Store(revision.NewFrontier(at))
+	s.frontier.Store(revision.NewFrontier(source, at))
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }

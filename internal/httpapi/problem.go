@@ -48,6 +48,7 @@ var kinds = []kind{
 	{answer.ErrNotFresh, http.StatusGatewayTimeout, "not-fresh", "The asked freshness was not reached in time", "try again, or ask for less; consistency.wait_timeout bounds the wait"},
 	{revision.ErrNotReached, http.StatusGatewayTimeout, "not-fresh", "The asked freshness was not reached in time", "try again, or ask for less; consistency.wait_timeout bounds the wait"},
 	{tenant.ErrStatementTimeout, http.StatusGatewayTimeout, "statement-timeout", "The endpoint's statement ran too long", "fill.statement_timeout bounds it"},
+	{revision.ErrSplit, http.StatusServiceUnavailable, "log-replaced", "The database that answers is not the one whose log is followed", "try again; the log is followed anew in a moment"},
 	{answer.ErrEpoch, http.StatusServiceUnavailable, "log-replaced", "The log was replaced by another while the request waited", "try again"},
 	{answer.ErrClosing, http.StatusServiceUnavailable, "shutting-down", "The server is shutting down", "try again"},
 	{tenant.ErrDatabaseGone, http.StatusServiceUnavailable, "database-gone", "The database cannot be reached", "try again"},

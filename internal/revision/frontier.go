@@ -11,6 +11,10 @@ import (
 // process, and those who wait for it to pass a position. Reading it is free of
 // locks.
 type Frontier struct {
+	// Source is the log that the frontier moves along. Another log has another
+	// frontier.
+	Source Source
+
 	lsn atomic.Uint64
 
 	mu      sync.Mutex
@@ -20,9 +24,9 @@ type Frontier struct {
 	wanted  chan struct{}
 }
 
-// NewFrontier returns a frontier at lsn.
-func NewFrontier(lsn LSN) *Frontier {
-	f := &Frontier{wanted: make(chan struct{}, 1)}
+// NewFrontier returns a frontier at lsn of a log.
+func NewFrontier(of Source, lsn LSN) *Frontier {
+	f := &Frontier{Source: of, wanted: make(chan struct{}, 1)}
 	f.lsn.Store(uint64(lsn))
 	return f
 }

@@ -10,6 +10,7 @@ import (
 // Position is where a primary stands: a snapshot, and then, read in this order,
 // how far the log is written and how far it is on disk.
 type Position struct {
+	Source        Source
 	Snapshot      Snapshot
 	Insert, Flush LSN
 }
@@ -31,11 +32,13 @@ var (
 	ErrForgotten = errors.New("transaction is too long ago")
 	// ErrBoundToken: the token names no exact position.
 	ErrBoundToken = errors.New("token names no exact snapshot")
+	// ErrSplit: the database that answers does not write the log that is
+	// followed, as for a moment after a failover.
+	ErrSplit = errors.New("the database that answers is not the one whose log is followed")
 )
 
 // Gate decides, for every face, when a request may be answered.
 type Gate struct {
-	Source   Source
 	Frontier *Frontier
 	Primary  Primary
 	// Committed returns where a transaction of the recent past ended.
@@ -68,9 +71,9 @@ func (g *Gate) Pass(ctx context.Context, req Requirement) (Passage, error) {
 		return g.passFully(ctx, p)
 	}
 	t := req.Token
-	if t.Source != g.Source {
+	if here := g.Frontier.Source; t.Source != here {
 		return p, fmt.Errorf("%w: it names system %d timeline %d; this is system %d timeline %d", ErrForeignToken,
-			t.Source.SystemID, t.Source.Timeline, g.Source.SystemID, g.Source.Timeline)
+			t.Source.SystemID, t.Source.Timeline, here.SystemID, here.Timeline)
 	}
 	if t.Kind == KindBound && req.Level == AtExactSnapshot {
 		return p, ErrBoundToken
@@ -87,7 +90,7 @@ func (g *Gate) Pass(ctx context.Context, req Requirement) (Passage, error) {
 }
 
 func (g *Gate) passFully(ctx context.Context, p Passage) (Passage, error) {
-	pos, err := g.Primary.Ask(ctx)
+	pos, err := g.ask(ctx)
 	if err != nil {
 		return p, err
 	}
@@ -117,7 +120,7 @@ func (g *Gate) passPosition(ctx context.Context, lsn LSN) error {
 	if err == nil {
 		return nil
 	}
-	pos, err := g.Primary.Ask(ctx)
+	pos, err := g.ask(ctx)
 	if err != nil {
 		return err
 	}
@@ -133,7 +136,7 @@ func (g *Gate) passTransaction(ctx context.Context, t Token, level Level) (LSN, 
 		if end, ok := g.Committed(t.XID); ok {
 			return end, nil
 		}
-		pos, err := g.Primary.Ask(ctx)
+		pos, err := g.ask(ctx)
 		if err != nil {
 			return 0, err
 		}
@@ -161,6 +164,16 @@ func (g *Gate) passTransaction(ctx context.Context, t Token, level Level) (LSN, 
 		case <-time.After(pause):
 		}
 	}
+}
+
+// ask asks the primary, which must be the one whose log the frontier follows:
+// positions of two logs do not compare.
+func (g *Gate) ask(ctx context.Context) (Position, error) {
+	pos, err := g.Primary.Ask(ctx)
+	if err == nil && pos.Source != g.Frontier.Source {
+		err = ErrSplit
+	}
+	return pos, err
 }
 
 func waitError(ctx context.Context, err error) error {

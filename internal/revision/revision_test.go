@@ -194,7 +194,7 @@ func FuzzParseConsistency(f *testing.F) {
 }
 
 func TestFrontier(t *testing.T) {
-	f := NewFrontier(10)
+	f := NewFrontier(Source{7, 1}, 10)
 	ctx, cancel := context.WithCancel(context.Background())
 	if err := f.Wait(ctx, 10); err != nil {
 		t.Fatal(err)
@@ -268,7 +268,7 @@ func TestGate(t *testing.T) {
 	tx := func(x XID, level Level) Requirement {
 		return Requirement{level, Token{Kind: KindTransaction, Source: src, XID: x, LSN: 90}}
 	}
-	here := Position{snap("50:60:50,55"), 100, 100}
+	here := Position{src, snap("50:60:50,55"), 100, 100}
 	for _, tt := range []struct {
 		name string
 		req  Requirement
@@ -285,15 +285,16 @@ func TestGate(t *testing.T) {
 		{"a bound is no snapshot", Requirement{AtExactSnapshot, Token{Kind: KindBound, Source: src, LSN: 1}}, nil, Passage{}, ErrBoundToken},
 		{"known transaction", tx(42, AtExactSnapshot), nil, Passage{Level: AtExactSnapshot, Position: 70, XID: 42}, nil},
 		{"transaction under way", tx(55, AtLeastAsFresh), []Position{here}, Passage{}, ErrNotReached},
-		{"transaction of the future", tx(70, AtLeastAsFresh), []Position{{snap("50:60:"), 80, 80}}, Passage{}, ErrFutureToken},
-		{"transaction over, to no purpose", tx(57, AtLeastAsFresh), []Position{{snap("50:60:50"), 80, 80}}, Passage{Level: AtLeastAsFresh, Position: 80, XID: 57}, nil},
-		{"transaction forgotten", tx(57, AtExactSnapshot), []Position{{snap("50:60:50"), 80, 80}}, Passage{}, ErrForgotten},
-		{"everything, reached", Requirement{Level: FullyConsistent}, []Position{{snap("50:60:"), 80, 80}}, Passage{Level: FullyConsistent, Position: 80}, nil},
+		{"transaction of the future", tx(70, AtLeastAsFresh), []Position{{src, snap("50:60:"), 80, 80}}, Passage{}, ErrFutureToken},
+		{"transaction over, to no purpose", tx(57, AtLeastAsFresh), []Position{{src, snap("50:60:50"), 80, 80}}, Passage{Level: AtLeastAsFresh, Position: 80, XID: 57}, nil},
+		{"transaction forgotten", tx(57, AtExactSnapshot), []Position{{src, snap("50:60:50"), 80, 80}}, Passage{}, ErrForgotten},
+		{"everything, of another log", Requirement{Level: FullyConsistent}, []Position{{Source{7, 2}, snap("50:60:"), 80, 80}}, Passage{}, ErrSplit},
+		{"everything, reached", Requirement{Level: FullyConsistent}, []Position{{src, snap("50:60:"), 80, 80}}, Passage{Level: FullyConsistent, Position: 80}, nil},
 		{"everything, not reached", Requirement{Level: FullyConsistent}, []Position{here}, Passage{Level: FullyConsistent, Position: 100, Unreached: true}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g := &Gate{
-				Source: src, Frontier: NewFrontier(80), Primary: &standing{tt.pos}, Patience: 20 * time.Millisecond,
+				Frontier: NewFrontier(src, 80), Primary: &standing{tt.pos}, Patience: 20 * time.Millisecond,
 				Committed: func(x XID) (LSN, bool) { return 70, x == 42 },
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)

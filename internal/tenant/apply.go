@@ -24,7 +24,7 @@ func (t *Tenant) Connected(ctx context.Context, s feed.Session) error {
 		if err != nil {
 			return err
 		}
-		t.store.Reset(s.Start)
+		t.store.Reset(s.Source, s.Start)
 		t.store.SetUnknown(unknown)
 		t.primary.reset()
 	} else {

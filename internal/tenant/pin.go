@@ -70,10 +70,17 @@ func (t *Tenant) takePin(ctx context.Context) (*heldPin, error) {
 		return nil, err
 	}
 	p := &answer.Pin{Taken: time.Now()}
-	var snap, insert string
+	var snap, insert, file string
+	if p.Source.SystemID, err = systemID(ctx, conn); err != nil {
+		closeConn(conn)
+		return nil, err
+	}
 	if _, err = conn.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err == nil {
 		err = conn.QueryRow(ctx, `SELECT pg_export_snapshot(), pg_current_snapshot()::text,
-			pg_current_wal_insert_lsn()::text`).Scan(&p.ID, &snap, &insert)
+			pg_current_wal_insert_lsn()::text, pg_walfile_name(pg_current_wal_insert_lsn())`).Scan(&p.ID, &snap, &insert, &file)
+	}
+	if err == nil {
+		p.Source.Timeline, err = parseTimeline(file)
 	}
 	if err == nil {
 		p.Snapshot, err = revision.ParseSnapshot(snap)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"time"
 
@@ -22,6 +23,10 @@ type primary struct {
 	log    *slog.Logger
 
 	wake chan struct{}
+
+	// conn and the system that it leads to belong to run.
+	conn   *pgx.Conn
+	system uint64
 
 	mu   sync.Mutex
 	next *question // not sent yet
@@ -74,10 +79,9 @@ func (p *primary) reset() {
 }
 
 func (p *primary) run(ctx context.Context) {
-	var conn *pgx.Conn
 	defer func() {
-		if conn != nil {
-			closeConn(conn)
+		if p.conn != nil {
+			closeConn(p.conn)
 		}
 		p.mu.Lock()
 		if p.next != nil {
@@ -101,7 +105,7 @@ func (p *primary) run(ctx context.Context) {
 			continue
 		}
 		p.asked.Add(1)
-		conn, q.pos, q.err = p.ask(ctx, conn)
+		q.pos, q.err = p.ask(ctx)
 		if q.err == nil {
 			p.store.Prove(&q.pos.Snapshot)
 		}
@@ -112,37 +116,54 @@ func (p *primary) run(ctx context.Context) {
 // askTimeout bounds one question; a database that takes longer counts as gone.
 const askTimeout = 3 * time.Second
 
-func (p *primary) ask(ctx context.Context, conn *pgx.Conn) (*pgx.Conn, revision.Position, error) {
+func (p *primary) ask(ctx context.Context) (pos revision.Position, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	for attempt := 0; ; attempt++ {
-		fresh := conn == nil
-		var err error
-		if fresh {
-			if conn, err = pgx.ConnectConfig(ctx, p.config); err != nil {
-				return nil, revision.Position{}, fmt.Errorf("%w: %w", ErrDatabaseGone, err)
+	// An old connection may have died since it was last used; a new one not.
+	for fresh := false; !fresh; {
+		if fresh = p.conn == nil; fresh {
+			if p.conn, err = pgx.ConnectConfig(ctx, p.config); err != nil {
+				p.conn = nil
+				break
 			}
+			p.system, err = systemID(ctx, p.conn)
 		}
-		pos, err := askPosition(ctx, conn)
 		if err == nil {
-			return conn, pos, nil
+			pos, err = askPosition(ctx, p.conn, p.system)
 		}
-		closeConn(conn)
-		conn = nil
-		// An old connection may have died since it was last used; a new one not.
-		if fresh || attempt > 0 {
-			return nil, revision.Position{}, fmt.Errorf("%w: %w", ErrDatabaseGone, err)
+		if err == nil {
+			return pos, nil
 		}
+		closeConn(p.conn)
+		p.conn = nil
 	}
+	return revision.Position{}, fmt.Errorf("%w: %w", ErrDatabaseGone, withoutSecret(err))
+}
+
+// systemID asks a connection for the identity of its cluster, which lasts as
+// long as the connection.
+func systemID(ctx context.Context, conn *pgx.Conn) (uint64, error) {
+	var system int64
+	err := conn.QueryRow(ctx, "SELECT system_identifier FROM pg_control_system()").Scan(&system)
+	return uint64(system), err
+}
+
+// parseTimeline reads the timeline from the name of a log file.
+func parseTimeline(file string) (uint32, error) {
+	if len(file) < 8 {
+		return 0, fmt.Errorf("%q is not the name of a log file", file)
+	}
+	n, err := strconv.ParseUint(file[:8], 16, 32)
+	return uint32(n), err
 }
 
 // askPosition reads the snapshot before the positions: what the snapshot holds
 // ends at or before Insert.
-func askPosition(ctx context.Context, conn *pgx.Conn) (revision.Position, error) {
-	var pos revision.Position
-	var snap, insert, flush string
-	err := conn.QueryRow(ctx, `SELECT pg_current_snapshot()::text,
-		pg_current_wal_insert_lsn()::text, pg_current_wal_flush_lsn()::text`).Scan(&snap, &insert, &flush)
+func askPosition(ctx context.Context, conn *pgx.Conn, system uint64) (revision.Position, error) {
+	pos := revision.Position{Source: revision.Source{SystemID: system}}
+	var snap, insert, flush, file string
+	err := conn.QueryRow(ctx, `SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text,
+		pg_current_wal_flush_lsn()::text, pg_walfile_name(pg_current_wal_insert_lsn())`).Scan(&snap, &insert, &flush, &file)
 	if err != nil {
 		return pos, err
 	}
@@ -150,6 +171,9 @@ func askPosition(ctx context.Context, conn *pgx.Conn) (revision.Position, error)
 		return pos, err
 	}
 	if pos.Insert, err = revision.ParseLSN(insert); err != nil {
+		return pos, err
+	}
+	if pos.Source.Timeline, err = parseTimeline(file); err != nil {
 		return pos, err
 	}
 	pos.Flush, err = revision.ParseLSN(flush)

@@ -39,12 +39,12 @@ type Reply struct {
 // canonical form that a binding's key has, if minimize_latency may have it. It
 // is the fast road; Read is the whole one.
 func (t *Tenant) Hit(uri string, now time.Time) (Reply, bool) {
-	v, g, at := t.store.Hit(uri, now)
+	v, g, at, f := t.store.Hit(uri, now)
 	if v == nil {
 		return Reply{}, false
 	}
 	r := Reply{Reply: answer.Reply{Version: v, At: at, Exact: true, Outcome: answer.Hit}, Endpoint: g.Name, Key: uri}
-	r.Token = t.token(at, true)
+	r.Token = t.token(f.Source, at, true)
 	return r, true
 }
 
@@ -52,7 +52,8 @@ func (t *Tenant) Hit(uri string, now time.Time) (Reply, bool) {
 func (t *Tenant) Read(ctx context.Context, path, rawQuery string, req revision.Requirement) (Reply, error) {
 	wait, cancel := context.WithTimeoutCause(ctx, t.opts.WaitTimeout, answer.ErrNotFresh)
 	defer cancel()
-	pass, err := t.gate().Pass(wait, req)
+	frontier := t.store.Frontier()
+	pass, err := t.gate(frontier).Pass(wait, req)
 	if err != nil {
 		return Reply{}, err
 	}
@@ -81,7 +82,12 @@ func (t *Tenant) Read(ctx context.Context, path, rawQuery string, req revision.R
 		if err != nil {
 			return Reply{}, err
 		}
-		return Reply{Reply: r, Endpoint: s.endpoint.Name, Key: b.Key, Token: t.token(r.At, r.Exact)}, nil
+		if t.store.Frontier() != frontier {
+			return Reply{}, answer.ErrEpoch // its position would be one of another log
+		}
+		return Reply{
+			Reply: r, Endpoint: s.endpoint.Name, Key: b.Key, Token: t.token(frontier.Source, r.At, r.Exact),
+		}, nil
 	}
 }
 
@@ -109,19 +115,11 @@ func (t *Tenant) query(s *served, b *query.Binding) *answer.Query {
 	}
 }
 
-func (t *Tenant) gate() *revision.Gate {
+func (t *Tenant) gate(frontier *revision.Frontier) *revision.Gate {
 	return &revision.Gate{
-		Source: t.Source(), Frontier: t.store.Frontier(), Primary: t.primary,
+		Frontier: frontier, Primary: t.primary,
 		Committed: t.store.Committed, Patience: patience,
 	}
-}
-
-// Source returns the log that positions belong to.
-func (t *Tenant) Source() revision.Source {
-	if s := t.session.Load(); s != nil {
-		return s.Source
-	}
-	return t.initial
 }
 
 // tokenCache holds the token of the last position that one was asked for.
@@ -132,8 +130,8 @@ type cachedToken struct {
 	text  string
 }
 
-func (t *Tenant) token(at revision.LSN, exact bool) string {
-	tok := revision.Token{Source: t.Source(), LSN: at}
+func (t *Tenant) token(source revision.Source, at revision.LSN, exact bool) string {
+	tok := revision.Token{Source: source, LSN: at}
 	if !exact {
 		tok.Kind = revision.KindBound
 	}
@@ -153,7 +151,7 @@ func (t *Tenant) Token(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return revision.Token{Source: t.Source(), LSN: pos.Insert}.String(), nil
+	return revision.Token{Source: pos.Source, LSN: pos.Insert}.String(), nil
 }
 
 // KeepPacked keeps another encoding of an answer's body beside it.

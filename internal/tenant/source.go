@@ -85,14 +85,26 @@ func prepareFill(ctx context.Context, conn *pgx.Conn) error {
 		stmtBegin: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
 		// The snapshot exists before the position is read, so whatever it holds
 		// ends at or before that position.
-		stmtSnapshot: "SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text",
-		stmtCommit:   "COMMIT",
+		stmtSnapshot: `SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text,
+			pg_walfile_name(pg_current_wal_insert_lsn())`,
+		stmtCommit: "COMMIT",
 	} {
 		if _, err := conn.PgConn().Prepare(ctx, name, sql, nil); err != nil {
 			return err
 		}
 	}
+	system, err := systemID(ctx, conn)
+	if err != nil {
+		return err
+	}
+	conn.PgConn().CustomData()["tidemark"] = &fillConn{system: system, prepared: map[*query.Endpoint]string{}}
 	return nil
+}
+
+// fillConn is what is known of one connection that fills.
+type fillConn struct {
+	system   uint64
+	prepared map[*query.Endpoint]string // statement names
 }
 
 // source fills one answer of one endpoint. It implements answer.Source.
@@ -154,7 +166,8 @@ func retryable(err error, closed bool) bool {
 
 func (s *source) runOn(ctx context.Context, conn *pgconn.PgConn, pin *answer.Pin) (answer.Result, error) {
 	ep := s.binding.Endpoint
-	name, err := s.prepare(ctx, conn)
+	own := conn.CustomData()["tidemark"].(*fillConn) // set by prepareFill
+	name, err := s.prepare(ctx, conn, own)
 	if err != nil {
 		return answer.Result{}, err
 	}
@@ -168,6 +181,7 @@ func (s *source) runOn(ctx context.Context, conn *pgconn.PgConn, pin *answer.Pin
 	b.ExecPrepared(stmtCommit, nil, nil, nil)
 	results := conn.ExecBatch(ctx, &b)
 	res, err := readResult(results, ep.One, pin != nil)
+	res.Source.SystemID = own.system
 	if cerr := results.Close(); err == nil {
 		err = cerr
 	}
@@ -177,13 +191,9 @@ func (s *source) runOn(ctx context.Context, conn *pgconn.PgConn, pin *answer.Pin
 func quoteLiteral(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
 // prepare prepares the endpoint's statement on a connection that has not got it.
-func (s *source) prepare(ctx context.Context, conn *pgconn.PgConn) (string, error) {
+func (s *source) prepare(ctx context.Context, conn *pgconn.PgConn, own *fillConn) (string, error) {
 	ep := s.binding.Endpoint
-	prepared, _ := conn.CustomData()["tidemark"].(map[*query.Endpoint]string)
-	if prepared == nil {
-		prepared = map[*query.Endpoint]string{}
-		conn.CustomData()["tidemark"] = prepared
-	}
+	prepared := own.prepared
 	if name, ok := prepared[ep]; ok {
 		return name, nil
 	}
@@ -216,6 +226,9 @@ func readResult(results *pgconn.MultiResultReader, one, pinned bool) (answer.Res
 				return res, err
 			}
 			if res.Upper, err = revision.ParseLSN(string(r.Values()[1])); err != nil {
+				return res, err
+			}
+			if res.Source.Timeline, err = parseTimeline(string(r.Values()[2])); err != nil {
 				return res, err
 			}
 		case 1:

@@ -38,12 +38,14 @@ type Status struct {
 // Status returns the current figures, without asking the database.
 func (t *Tenant) Status() Status {
 	s := Status{
-		Feed: t.feed.Status(), Store: t.store.Stats(), Frontier: t.store.Frontier().Load(), Source: t.Source(),
+		Feed: t.feed.Status(), Store: t.store.Stats(),
 		Transactions: t.applied.Load(), Changes: t.changes.Load(),
 		Questions: t.primary.asked.Load(), Flushes: t.primary.flushes.Load(),
 		FillConnections: t.pool.Stat().AcquiredConns(), DefinitionTriggers: t.triggers.Load(),
 	}
-	s.Token = t.token(s.Frontier, true)
+	frontier := t.store.Frontier()
+	s.Source, s.Frontier = frontier.Source, frontier.Load()
+	s.Token = t.token(s.Source, s.Frontier, true)
 	if l := t.last.Load(); l != nil {
 		s.LastCommit, s.LastApply = l.committed, l.applied
 	}

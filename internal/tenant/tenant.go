@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
@@ -65,7 +66,6 @@ type Tenant struct {
 	replan    replanner
 	triggers  atomic.Bool // definition changes arrive through the log
 
-	initial revision.Source // as the database said when the tenant was opened
 	tokens  tokenCache
 	session atomic.Pointer[session]
 	heard   atomic.Int64 // Unix nanoseconds: when the log last said anything
@@ -99,18 +99,19 @@ var ErrStarting = errors.New("the log is not being followed yet")
 // fault.
 func Open(ctx context.Context, opts Options) (*Tenant, error) {
 	setDefaults(&opts)
-	config, err := pgx.ParseConfig(opts.Database)
-	if err != nil {
-		return nil, fmt.Errorf("database: %w", withoutSecret(err))
-	}
-	if err := pinSettings(ctx, config, opts.StatementTimeout); err != nil {
-		return nil, err
-	}
 	poolConfig, err := pgxpool.ParseConfig(opts.Database)
 	if err != nil {
 		return nil, fmt.Errorf("database: %w", withoutSecret(err))
 	}
-	poolConfig.ConnConfig = config
+	config := poolConfig.ConnConfig
+	if config.ValidateConnect == nil {
+		// Of several hosts the primary is meant: a standby's snapshots do not say
+		// what is in progress.
+		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
+	}
+	if err := pinSettings(ctx, config, opts.StatementTimeout); err != nil {
+		return nil, err
+	}
 	poolConfig.MaxConns = int32(opts.FillConnections)
 	poolConfig.AfterConnect = prepareFill
 	t := &Tenant{opts: opts, log: opts.Logger, config: config, relations: map[catalog.OID]*catalog.Relation{}}
@@ -126,8 +127,8 @@ func Open(ctx context.Context, opts Options) (*Tenant, error) {
 }
 
 func (t *Tenant) open(ctx context.Context) error {
-	var err error
-	if t.initial, err = t.identify(ctx); err != nil {
+	source, err := t.identify(ctx)
+	if err != nil {
 		return err
 	}
 	set, err := t.load(ctx)
@@ -139,7 +140,7 @@ func (t *Tenant) open(ctx context.Context) error {
 		MaxMemory: t.opts.MaxMemory, GCWindow: t.opts.GCWindow,
 		FillTimeout: t.opts.StatementTimeout + t.opts.WaitTimeout, ProofTimeout: t.opts.WaitTimeout,
 		Patience: patience,
-	}, 0)
+	}, source, 0)
 	t.store.Freeze(true) // nothing counts as current before the log is followed
 	t.primary = newPrimary(t.config, t.store, t.log)
 	t.feed = feed.New(feed.Options{
@@ -166,15 +167,15 @@ func (t *Tenant) identify(ctx context.Context) (revision.Source, error) {
 	case walLevel != "logical":
 		return revision.Source{}, fmt.Errorf("wal_level is %s and must be logical: ALTER SYSTEM SET wal_level = logical, then restart Postgres", walLevel)
 	}
-	var system int64
-	var timeline int32
-	err = conn.QueryRow(ctx, `SELECT system_identifier,
-		('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int
-		FROM pg_control_system()`).Scan(&system, &timeline)
+	system, err := systemID(ctx, conn)
 	if err != nil {
 		return revision.Source{}, fmt.Errorf("%w: %w", ErrDatabaseGone, err)
 	}
-	return revision.Source{SystemID: uint64(system), Timeline: uint32(timeline)}, nil
+	pos, err := askPosition(ctx, conn, system)
+	if err != nil {
+		return revision.Source{}, fmt.Errorf("%w: %w", ErrDatabaseGone, err)
+	}
+	return pos.Source, nil
 }
 
 // patience is how long a request that the database itself may answer waits for

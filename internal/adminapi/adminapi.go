@@ -229,6 +229,16 @@ func split(uri string) (path, rawQuery string, err error) {
 	return u.EscapedPath(), u.RawQuery, nil
 }
 
+type dependencyReply struct {
+	Table   string   `json:"table"`
+	Rung    int      `json:"rung"`
+	Tests   []string `json:"tests,omitempty"`
+	Columns []string `json:"columns"` // null: all
+	None    bool     `json:"untouchable,omitempty"`
+	Raise   string   `json:"raise,omitempty"`
+	Text    string   `json:"text"`
+}
+
 func (a *api) explain(w http.ResponseWriter, r *http.Request) {
 	path, raw, err := split(r.URL.Query().Get("path"))
 	if err != nil {
@@ -240,9 +250,13 @@ func (a *api) explain(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, err)
 		return
 	}
+	deps := make([]dependencyReply, len(x.Dependencies))
+	for i, d := range x.Dependencies {
+		deps[i] = dependencyReply{d.Table, d.Rung, d.Tests, d.Columns, d.None, d.Raise, d.String()}
+	}
 	out := map[string]any{
 		"endpoint": x.Endpoint, "answer": x.Key, "file": x.File, "volatile": x.Volatile,
-		"dependencies": x.Dependencies, "cached": x.Cached, "kept_versions": x.Kept, "bytes": x.Bytes,
+		"dependencies": deps, "cached": x.Cached, "kept_versions": x.Kept, "bytes": x.Bytes,
 	}
 	if !x.Filled.IsZero() {
 		out["true_from"], out["filled"], out["expires"] = x.From.String(), x.Filled, x.Expires

@@ -31,7 +31,8 @@ type primary struct {
 	mu   sync.Mutex
 	next *question // not sent yet
 
-	flushMu    sync.Mutex // one flush at a time
+	flushMu    sync.Mutex // one flush at a time; guards what follows
+	flushConn  *pgx.Conn  // kept for the next one
 	flushed    revision.LSN
 	flushError time.Time // when a flush failed last
 
@@ -83,6 +84,12 @@ func (p *primary) run(ctx context.Context) {
 		if p.conn != nil {
 			closeConn(p.conn)
 		}
+		p.flushMu.Lock()
+		if p.flushConn != nil {
+			closeConn(p.flushConn)
+			p.flushConn = nil
+		}
+		p.flushMu.Unlock()
 		p.mu.Lock()
 		if p.next != nil {
 			p.next.err = ErrDatabaseGone
@@ -91,6 +98,10 @@ func (p *primary) run(ctx context.Context) {
 		}
 		p.mu.Unlock()
 	}()
+	// The first to ask should not have to wait for a connection.
+	if pos, err := p.ask(ctx); err == nil {
+		p.store.Prove(&pos.Snapshot)
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -121,7 +132,7 @@ func (p *primary) ask(ctx context.Context) (pos revision.Position, err error) {
 	defer cancel()
 	// An old connection may have died since it was last used; a new one not.
 	for fresh := false; !fresh; {
-		if fresh = p.conn == nil; fresh {
+		if fresh = p.conn == nil || p.conn.IsClosed(); fresh {
 			if p.conn, err = pgx.ConnectConfig(ctx, p.config); err != nil {
 				p.conn = nil
 				break
@@ -209,16 +220,21 @@ func (p *primary) flushFor(ctx context.Context, lsn revision.LSN) {
 	p.flushed = pos.Insert
 }
 
-func (p *primary) flush(ctx context.Context) error {
-	conn, err := pgx.ConnectConfig(ctx, p.config)
-	if err != nil {
-		return err
+func (p *primary) flush(ctx context.Context) (err error) {
+	if p.flushConn == nil || p.flushConn.IsClosed() {
+		if p.flushConn, err = pgx.ConnectConfig(ctx, p.config); err != nil {
+			p.flushConn = nil
+			return err
+		}
 	}
-	defer closeConn(conn)
-	_, err = conn.Exec(ctx, `BEGIN READ WRITE;
+	_, err = p.flushConn.Exec(ctx, `BEGIN READ WRITE;
 		SET LOCAL synchronous_commit TO local;
 		SELECT pg_logical_emit_message(true, 'tidemark.flush', '');
 		COMMIT`, pgx.QueryExecModeSimpleProtocol)
+	if err != nil {
+		closeConn(p.flushConn)
+		p.flushConn = nil
+	}
 	return err
 }
 

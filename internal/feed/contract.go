@@ -25,7 +25,8 @@ type Session struct {
 // nothing is acknowledged to Postgres before the call that covers it returned
 // nil.
 type Sink interface {
-	// Connected is called before the first transaction of every session.
+	// Connected is called before the first transaction of every session. An
+	// error ends the session; Disconnected is then not called.
 	Connected(ctx context.Context, s Session) error
 	// Apply takes one transaction, in commit order.
 	Apply(ctx context.Context, t *change.Transaction) error

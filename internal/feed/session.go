@@ -1,0 +1,226 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/tidemarkdb/tidemark/internal/replication"
+	"github.com/tidemarkdb/tidemark/internal/revision"
+)
+
+// finishTime is how long the server has to agree to the end of a stream.
+const finishTime = time.Second
+
+// session is one connection that streams.
+type session struct {
+	feed   *Feed
+	stream *replication.Stream
+	info   Session
+	queue  *queue
+
+	// covered is the frontier, written by the applying goroutine.
+	covered atomic.Uint64
+	acked   revision.LSN // last sent; belongs to the acknowledging goroutine
+
+	answer chan struct{} // holds a token while the server waits for a status
+	began  time.Time
+	heard  atomic.Int64 // when the last message came, in nanoseconds since began
+	// listening says that the reader waits for the server, not for the queue.
+	listening atomic.Bool
+
+	tick         time.Duration // between status updates
+	replyTimeout time.Duration
+
+	assembler *assembler
+	builder   *builder
+	xid       revision.XID // near the last transaction's
+	progress  bool         // something was applied
+}
+
+// session connects, streams until something ends it, and reports why and
+// whether anything was achieved.
+func (f *Feed) session(ctx context.Context) (progress bool, err error) {
+	f.status.connecting()
+	p, err := f.prepare(ctx)
+	if err != nil {
+		return false, err
+	}
+	modern := p.view.version >= 140000
+	opts := replication.StartOptions{
+		Slot: f.opts.Slot, Publications: []string{f.opts.Publication},
+		From: p.start, Protocol: 1,
+	}
+	if modern {
+		opts.Protocol, opts.Streaming, opts.Messages = 2, true, true
+	}
+	stream, err := p.conn.Start(ctx, opts)
+	if err != nil {
+		return false, slotError("start", err)
+	}
+	s := &session{
+		feed: f, stream: stream, info: f.enter(p),
+		queue:     newQueue(f.opts.QueueBytes),
+		answer:    make(chan struct{}, 1),
+		assembler: newAssembler(limits{f.opts.MemoryLimit, f.opts.TransactionBytes, f.opts.TransactionChanges}, &f.dir),
+		builder:   &builder{relations: newRelations(f.known), viaRoot: p.view.viaRoot},
+		xid:       p.xid,
+		acked:     p.start,
+		began:     time.Now(),
+	}
+	s.covered.Store(uint64(p.start))
+	s.setTimes(p.senderTimeout)
+	defer s.assembler.discard()
+	f.log.Info("following the log", "from", p.start, "source", s.info.Source, "server", s.info.ServerVersion,
+		"epoch", s.info.Epoch, "reason", s.info.Reason, "walsender", stream.PID())
+	err = s.run(ctx)
+	return s.progress, err
+}
+
+// enter brings the feed's memory to where the session begins: in the same
+// epoch, or in a new one.
+func (f *Feed) enter(p *prepared) Session {
+	m := &f.memory
+	switch {
+	case !m.connected:
+		m.epoch, m.reason = 1, "start of the process"
+		if p.slotCreated {
+			m.reason = "start of the process with a new slot"
+		}
+	case m.gap != "":
+		m.epoch++
+		m.reason = m.gap
+		f.log.Error("the log does not join up with what came before: new epoch", "epoch", m.epoch, "reason", m.reason)
+		// Object ids of another cluster, or of another history of this one, name
+		// other tables.
+		clear(f.known)
+		f.status.applied.Store(0)
+		f.status.acknowledged.Store(0)
+		f.status.received.Store(0)
+		f.status.serverEnd.Store(0)
+	}
+	m.connected, m.gap, m.stale = true, "", false
+	m.source, m.publication, m.covered = p.view.source, p.view.publication, p.start
+	raise(&f.status.applied, p.start)
+	raise(&f.status.serverEnd, p.view.flushed)
+	return Session{
+		Source: m.source, Start: p.start, Epoch: m.epoch, Reason: m.reason,
+		ServerVersion: p.view.version,
+	}
+}
+
+// setTimes derives the status timing from the server's wal_sender_timeout,
+// which is zero when it is off.
+func (s *session) setTimes(senderTimeout time.Duration) {
+	o := &s.feed.opts
+	s.tick, s.replyTimeout = o.StatusInterval, o.ReplyTimeout
+	if senderTimeout > 0 {
+		s.tick = min(s.tick, max(senderTimeout/4, 10*time.Millisecond))
+	}
+	if s.replyTimeout <= 0 {
+		s.replyTimeout = max(senderTimeout, 3*s.tick)
+		if senderTimeout == 0 {
+			s.replyTimeout = max(time.Minute, 3*s.tick)
+		}
+	}
+}
+
+// run streams until ctx ends or something fails.
+func (s *session) run(parent context.Context) error {
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	interrupted := make(chan struct{})
+	unwatch := context.AfterFunc(ctx, func() {
+		defer close(interrupted)
+		s.queue.abort(context.Cause(ctx)) // first, so that the cause is what counts
+		s.stream.Interrupt()
+	})
+	s.feed.status.attach(s.queue)
+
+	var work sync.WaitGroup
+	work.Go(func() { s.queue.close(s.read()) })
+	work.Go(func() {
+		if err := s.acknowledge(ctx); err != nil {
+			cancel(err)
+		}
+	})
+	err := s.deliver(ctx)
+	cancel(err)
+	if !unwatch() {
+		<-interrupted
+	}
+	work.Wait()
+	s.end(parent.Err() != nil || errors.Is(err, ErrSink) || errors.Is(err, ErrSpill))
+	return err
+}
+
+// deliver calls the sink until the session is over, and returns why it is.
+func (s *session) deliver(ctx context.Context) error {
+	sink := s.feed.sink
+	if err := sink.Connected(ctx, s.info); err != nil {
+		return &Error{Op: "apply", Err: fmt.Errorf("%w: %w", ErrSink, err)}
+	}
+	s.feed.status.streaming(s.info, s.stream.PID())
+	err := s.apply(ctx)
+	s.note(err)
+	sink.Disconnected(err)
+	return err
+}
+
+// note remembers what an error says about the slot.
+func (s *session) note(err error) {
+	var pe *pgconn.PgError
+	if errors.As(err, &pe) && pe.Code == "42704" && strings.Contains(pe.Message, s.feed.opts.Publication) {
+		// The publication was not there when the log that is being decoded was
+		// written, and no new attempt will change that.
+		s.feed.memory.stale = true
+	}
+}
+
+// end closes the connection, in good order if it still works.
+func (s *session) end(healthy bool) {
+	if !healthy {
+		s.stream.Close()
+		return
+	}
+	at := s.position()
+	if err := s.stream.Finish(status(at, false), time.Now().Add(finishTime)); err != nil {
+		s.feed.log.Debug("the stream did not end in good order", "err", err)
+		return
+	}
+	raise(&s.feed.status.acknowledged, at)
+}
+
+func (s *session) position() revision.LSN { return revision.LSN(s.covered.Load()) }
+
+// read moves what the server sends into the queue until the connection fails.
+func (s *session) read() error {
+	st := &s.feed.status
+	for {
+		s.listening.Store(true)
+		b, err := s.stream.Receive()
+		s.listening.Store(false)
+		if err != nil {
+			return fail("stream", err)
+		}
+		s.hear()
+		st.lastMessage.Store(time.Now().UnixNano())
+		urgent, err := s.scan(b)
+		if err != nil {
+			b.Release()
+			return fail("stream", err)
+		}
+		if !s.queue.put(b, urgent) {
+			return errors.New("stopped")
+		}
+		s.hear() // waiting for room is not silence of the server
+	}
+}
+
+func (s *session) hear() { s.heard.Store(int64(time.Since(s.began))) }

@@ -1,0 +1,116 @@
+package query
+
+import (
+	"time"
+
+	"github.com/tidemarkdb/tidemark/internal/catalog"
+	"github.com/tidemarkdb/tidemark/internal/match"
+	"github.com/tidemarkdb/tidemark/internal/revision"
+)
+
+// Endpoint is an endpoint file as Postgres understands it. It is immutable and
+// safe for concurrent use; a change of a definition makes a new one.
+type Endpoint struct {
+	Name  string // of the file, without .sql
+	File  string
+	Route Route
+	TTL   time.Duration
+	One   bool // answers an object, not an array
+
+	// Volatile says that rows are not all that can change the answer, for the
+	// Reasons given, and that the author accepts it until the TTL.
+	Volatile bool
+	Reasons  []string
+
+	SQL     string // with $1, $2 ... for Params
+	Params  []Param
+	Columns []Column
+	// Reads are the references to tables, those behind views, functions and
+	// policies included. A table that is referred to twice is there twice.
+	Reads []*match.Reads
+	// Tables are all tables that a change of can touch an answer, by oid.
+	Tables []Table
+	// Snapshot is from before the analysis looked: it has seen every definition
+	// inside, and perhaps later ones. After a change of a definition that is not
+	// inside, the endpoint has to be analysed again.
+	Snapshot revision.Snapshot
+
+	filters []filter
+	targets []target
+	byName  map[string]int // parameter by name
+	order   []int          // parameters of the query string, by name
+	objects objects
+}
+
+// Column is one column of the result.
+type Column struct {
+	Name     string
+	Type     catalog.OID
+	TypeName string
+}
+
+// Table is one base table that an endpoint depends on.
+type Table struct {
+	OID      catalog.OID
+	Schema   string
+	Name     string
+	Identity catalog.Identity
+	// HasKey says that the identity is there: a primary key for the default
+	// one, an index for IdentityIndex. Without it, Postgres refuses UPDATE and
+	// DELETE on a published table unless the identity is FULL.
+	HasKey bool
+	// Partitioned tables hold no rows; the log names their partitions.
+	Partitioned bool
+}
+
+// String returns schema.name.
+func (t Table) String() string { return t.Schema + "." + t.Name }
+
+// target is what is known of one of Reads beyond it.
+type target struct {
+	followed bool   // a condition may narrow it
+	why      string // if not
+}
+
+// objects are the definitions that an analysis rests on.
+type objects struct {
+	relations, functions, types []uint32
+	functionNames               []string
+	publication                 string
+}
+
+// ParamTypes returns the types of $1, $2 ... as the statement was analysed
+// with. A fill passes them, so that Postgres infers nothing else.
+func (e *Endpoint) ParamTypes() []uint32 {
+	out := make([]uint32, len(e.Params))
+	for i, p := range e.Params {
+		out[i] = uint32(p.Type)
+	}
+	return out
+}
+
+// FillSQL returns the statement that yields one row per result row, with one
+// column: the row as JSON text. Column order, and names that occur twice, are
+// kept; so is ORDER BY, because Postgres does not reorder the rows of a
+// subquery that nothing is done to.
+func (e *Endpoint) FillSQL() string {
+	return "SELECT row_to_json(tidemark_row)::text FROM (" + e.SQL + "\n) tidemark_row"
+}
+
+// Setting is one parameter of a session.
+type Setting struct{ Name, Value string }
+
+// Settings are what a session that fills answers has to set. The analysis sets
+// them too, because they decide what some constants mean, and a STABLE function
+// that depends on nothing else counts as a function of the rows.
+func Settings() []Setting {
+	return []Setting{
+		{"TimeZone", "UTC"},
+		{"DateStyle", "ISO, MDY"},
+		{"IntervalStyle", "postgres"},
+		{"bytea_output", "hex"},
+		{"extra_float_digits", "3"},
+		{"standard_conforming_strings", "on"},
+		{"transform_null_equals", "off"},
+	}
+}

@@ -1,0 +1,313 @@
+package query
+
+import (
+	"fmt"
+
+	"github.com/tidemarkdb/tidemark/internal/catalog"
+	"github.com/tidemarkdb/tidemark/internal/match"
+	"github.com/tidemarkdb/tidemark/internal/query/nodetree"
+)
+
+// maxLevels bounds how many queries one endpoint may be made of, after views
+// and functions are expanded.
+const maxLevels = 2000
+
+// analysis is the walk over one endpoint: everything that its query and the
+// views, functions and policies behind it mention. It belongs to one call of
+// Analyze.
+type analysis struct {
+	srv      *server
+	file     *File
+	refusals []refusal
+
+	refs   []*tableRef // in the order of discovery
+	levels []*level
+
+	tables    map[uint32]*relation // base tables with all that is below them
+	relations map[uint32]bool      // tables and views, by oid
+	functions map[uint32]bool
+	types     map[uint32]bool
+	names     map[string]bool // of all functions called, built-in ones too
+
+	stack     []uint32 // SQL functions being analysed
+	recursive map[uint32]bool
+	quiet     int // > 0 inside an output column that nobody reads
+}
+
+// refusal is a reason why an endpoint cannot be cached until a row changes.
+// Soft ones can be accepted with volatile: ok.
+type refusal struct {
+	Problem
+	soft bool
+}
+
+// frame is where a tree comes from: the endpoint's own statement, a view, a
+// function or a policy.
+type frame struct {
+	own    bool   // the endpoint's own statement
+	prefix int    // bytes before its SQL in the text that locations count
+	via    string // "view public.v", or ""
+	view   uint32 // the view whose rule this is
+	line   int    // where the endpoint mentions the outermost of them
+	column int
+
+	reader uint32 // the role whose rights and policies apply to tables
+	user   uint32 // the role that functions called from here run as
+	policy bool
+	// params are the values of $1, $2 ...; a function's are its arguments.
+	params []*scalar
+	clock  bool // a constant of a date or time type was seen
+}
+
+// level is one query: the endpoint's, or one nested in it.
+type level struct {
+	frame   *frame
+	parent  *level
+	query   *node // nil for the level of a lone expression
+	entries []*entry
+	ctes    map[string]*level
+	// top holds, after plan, the entries of FROM by their number, and whether an
+	// outer join can replace their rows by nulls.
+	top map[int]bool
+}
+
+// entry is one range table entry and what of it is read.
+type entry struct {
+	node *node
+	kind int
+	all  bool
+	used map[int]bool
+	ref  *tableRef // a base table
+	sub  *level    // a view or subquery
+}
+
+// tableRef is one reference to a base table.
+type tableRef struct {
+	index  int
+	rel    *relation
+	entry  *entry
+	tables []uint32
+	// loose says that no condition narrows it: why is for Explain.
+	loose bool
+	why   string
+	reads *match.Reads
+}
+
+func (e *entry) read(attno int) {
+	if attno <= 0 {
+		e.all = true
+		return
+	}
+	if e.used == nil {
+		e.used = map[int]bool{}
+	}
+	e.used[attno] = true
+}
+
+// refuse records a refusal. loc is a node's :location, or -1; name is what to
+// look for in the file where there is no location.
+func (a *analysis) refuse(f *frame, soft bool, loc int, name, hint, format string, args ...any) {
+	line, col := a.where(f, loc, name)
+	msg := fmt.Sprintf(format, args...)
+	if f.via != "" {
+		msg += " (in " + f.via + ")"
+	}
+	a.refusals = append(a.refusals, refusal{soft: soft,
+		Problem: Problem{File: a.file.Path, Line: line, Column: col, Message: msg, Hint: hint}})
+}
+
+func (a *analysis) where(f *frame, loc int, name string) (line, column int) {
+	switch {
+	case !f.own:
+		return f.line, f.column
+	case loc >= f.prefix && loc-f.prefix < len(a.file.SQL):
+		return a.file.Position(loc - f.prefix)
+	}
+	return a.file.mention(name)
+}
+
+// queries walks every query of a body or rule.
+func (a *analysis) queries(v nodetree.Value, f *frame) {
+	nodetree.Each(v, func(n *node) {
+		if n.Tag == "QUERY" {
+			a.query(n, nil, f, nil)
+		} else {
+			a.node(&level{frame: f}, n)
+		}
+	})
+}
+
+// query walks one query. needed are the output columns that the query around
+// it reads; nil means all.
+func (a *analysis) query(q *node, parent *level, f *frame, needed map[int]bool) *level {
+	l := &level{frame: f, parent: parent, query: q, ctes: map[string]*level{}}
+	if len(a.levels) >= maxLevels {
+		a.refuse(f, false, -1, "", "split it up", "the query is made of more than %d queries, with its views and functions", maxLevels)
+		return l
+	}
+	a.levels = append(a.levels, l)
+	a.statement(l)
+	for _, n := range q.Nodes("rtable") {
+		l.entries = append(l.entries, &entry{node: n, kind: n.Int("rtekind")})
+	}
+	whole := needed == nil || q.Bool("hasTargetSRFs") || q.Child("setOperations") != nil
+	for _, te := range q.Nodes("targetList") {
+		unread := !whole && !needed[te.Int("resno")] && !te.Bool("resjunk") && te.Int("ressortgroupref") == 0
+		if unread {
+			a.quiet++
+		}
+		a.node(l, te)
+		if unread {
+			a.quiet--
+		}
+	}
+	if q.Child("setOperations") != nil {
+		// The arms are entries of the range table that no expression mentions.
+		for _, e := range l.entries {
+			e.all = true
+		}
+	}
+	for _, field := range q.Fields {
+		switch field.Name {
+		case "rtable", "targetList", "cteList", "rteperminfos", "rowMarks":
+		default:
+			a.visit(l, field.Value)
+		}
+	}
+	// Later entries may read earlier ones (LATERAL), never the other way round:
+	// backwards, what is read of an entry is known when its turn comes.
+	for i := len(l.entries) - 1; i >= 0; i-- {
+		a.entry(l, l.entries[i])
+	}
+	for _, cte := range q.Nodes("cteList") {
+		body := cte.Child("ctequery")
+		if body == nil {
+			continue
+		}
+		sub := a.query(body, l, f, nil)
+		if cte.Int("cterefcount") == 1 && !cte.Bool("cterecursive") {
+			l.ctes[cte.Str("ctename")] = sub
+		}
+		a.visit(l, cte.Get("search_clause"))
+		a.visit(l, cte.Get("cycle_clause"))
+	}
+	return l
+}
+
+const notSelect = "the statement is not a SELECT"
+
+// statement refuses queries that do more than read.
+func (a *analysis) statement(l *level) {
+	q, f := l.query, l.frame
+	if q.Int("commandType") != 1 || q.Child("utilityStmt") != nil {
+		a.refuse(f, false, -1, "", "an endpoint reads; write with your application", notSelect)
+	}
+	if q.Bool("hasModifyingCTE") {
+		a.refuse(f, false, -1, "with", "an endpoint reads; write with your application", "a WITH clause changes rows")
+	}
+	if len(q.Nodes("rowMarks")) > 0 || q.Bool("hasForUpdate") {
+		a.refuse(f, false, -1, "for", "leave the FOR clause out", "FOR UPDATE and FOR SHARE lock rows")
+	}
+}
+
+func (a *analysis) visit(l *level, v nodetree.Value) {
+	nodetree.Each(v, func(n *node) { a.node(l, n) })
+}
+
+func (a *analysis) children(l *level, n *node) {
+	for _, field := range n.Fields {
+		a.visit(l, field.Value)
+	}
+}
+
+// up returns the level that a variable with varlevelsup n belongs to.
+func (l *level) up(n int) *level {
+	for ; n > 0 && l != nil; n-- {
+		l = l.parent
+	}
+	return l
+}
+
+// lookup returns the entry with a number of the range table, from 1.
+func (l *level) lookup(number int) *entry {
+	if l == nil || number < 1 || number > len(l.entries) {
+		return nil
+	}
+	return l.entries[number-1]
+}
+
+// variable notes that a column is read.
+func (a *analysis) variable(l *level, n *node) {
+	at := l.up(n.Int("varlevelsup"))
+	e := at.lookup(n.Int("varno"))
+	attno := n.Int("varattno")
+	if e == nil {
+		a.refuse(l.frame, false, n.Int("location"), "", "", "tidemark cannot tell which column is meant here")
+		return
+	}
+	if a.quiet > 0 {
+		return
+	}
+	if e.kind == rteJoin {
+		// The join's own columns are those that USING merged: what they are made
+		// of is written in the entry.
+		vars := e.node.List("joinaliasvars")
+		if attno >= 1 && attno <= len(vars) {
+			a.visit(at, vars[attno-1])
+			return
+		}
+		for _, other := range at.entries {
+			other.all = true
+		}
+		return
+	}
+	e.read(attno)
+}
+
+// entry walks one range table entry.
+func (a *analysis) entry(l *level, e *entry) {
+	n, f := e.node, l.frame
+	switch e.kind {
+	case rteRelation:
+		if sample := n.Child("tablesample"); sample != nil {
+			a.refuse(f, true, -1, "tablesample", volatileHint, "TABLESAMPLE %s", reasonStored)
+			a.visit(l, sample.Get("args"))
+			a.visit(l, sample.Get("repeatable"))
+		}
+		a.relation(l, e)
+	case rteSubquery:
+		needed := e.used
+		if e.all {
+			needed = nil
+		} else if needed == nil {
+			needed = map[int]bool{}
+		}
+		if sub := n.Child("subquery"); sub != nil {
+			e.sub = a.query(sub, l, f, needed)
+		}
+	case rteFunction:
+		a.visit(l, n.Get("functions"))
+	case rteTableFunc:
+		a.visit(l, n.Get("tablefunc"))
+	case rteValues:
+		a.visit(l, n.Get("values_lists"))
+	case rteGroup:
+		a.visit(l, n.Get("groupexprs"))
+	case rteJoin, rteResult:
+	case rteCTE:
+		if at := l.up(n.Int("ctelevelsup")); at == nil {
+			a.refuse(f, false, -1, n.Str("ctename"), "", "tidemark cannot tell which WITH query %s is", n.Str("ctename"))
+		}
+	default:
+		a.refuse(f, false, -1, "", "", "the FROM clause holds something that tidemark does not know (kind %d)", e.kind)
+	}
+}
+
+// oid converts a catalog id for the packages that share the type.
+func oids(in []uint32) []catalog.OID {
+	out := make([]catalog.OID, len(in))
+	for i, o := range in {
+		out[i] = catalog.OID(o)
+	}
+	return out
+}

@@ -1,0 +1,259 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// setting is one key of the configuration: how its text becomes a field, and
+// back. A set error completes the sentence "want …".
+type setting struct {
+	key  string // dotted path in the file
+	def  string
+	path bool // a file or folder, relative to the configuration file
+	set  func(c *Config, text string) error
+	get  func(c *Config) string
+}
+
+// settings lists every key in the order of the documentation.
+var settings = []setting{
+	{key: "database", def: "${DATABASE_URL}", set: func(c *Config, s string) error {
+		if err := checkDatabase(s); err != nil {
+			return err
+		}
+		c.Database = s
+		return nil
+	}, get: func(c *Config) string { return c.Database }},
+
+	{key: "endpoints", def: "./endpoints", path: true, set: func(c *Config, s string) error {
+		if s == "" {
+			return errors.New("a folder, such as ./endpoints")
+		}
+		c.Endpoints = s
+		return nil
+	}, get: func(c *Config) string { return c.Endpoints }},
+
+	{
+		key: "listen.http", def: "127.0.0.1:8080",
+		set: address(func(c *Config) *string { return &c.Listen.HTTP }),
+		get: func(c *Config) string { return c.Listen.HTTP },
+	},
+	{
+		key: "listen.admin", def: "127.0.0.1:8081",
+		set: address(func(c *Config) *string { return &c.Listen.Admin }),
+		get: func(c *Config) string { return c.Listen.Admin },
+	},
+	{
+		key: "listen.tls_cert", path: true,
+		set: func(c *Config, s string) error { c.Listen.TLSCert = s; return nil },
+		get: func(c *Config) string { return c.Listen.TLSCert },
+	},
+	{
+		key: "listen.tls_key", path: true,
+		set: func(c *Config, s string) error { c.Listen.TLSKey = s; return nil },
+		get: func(c *Config) string { return c.Listen.TLSKey },
+	},
+
+	{key: "slot", def: "tidemark", set: func(c *Config, s string) error {
+		if !slotName.MatchString(s) {
+			return errors.New("1 to 63 of the characters a-z, 0-9 and _")
+		}
+		c.Slot = s
+		return nil
+	}, get: func(c *Config) string { return c.Slot }},
+	{key: "publication", def: "tidemark", set: func(c *Config, s string) error {
+		if s == "" || len(s) > 63 || strings.ContainsRune(s, 0) || !utf8.ValidString(s) {
+			return errors.New("a publication name of 1 to 63 bytes")
+		}
+		c.Publication = s
+		return nil
+	}, get: func(c *Config) string { return c.Publication }},
+
+	duration("consistency.wait_timeout", "5s", positive,
+		func(c *Config) *time.Duration { return &c.Consistency.WaitTimeout }),
+	duration("consistency.max_staleness", "0s", zeroOrMore,
+		func(c *Config) *time.Duration { return &c.Consistency.MaxStaleness }),
+	duration("consistency.gc_window", "60s", zeroOrMore,
+		func(c *Config) *time.Duration { return &c.Consistency.GCWindow }),
+	duration("consistency.revision_quantization_interval", "5s", positive,
+		func(c *Config) *time.Duration { return &c.Consistency.RevisionQuantizationInterval }),
+
+	{key: "cache.max_memory", def: "512MiB", set: func(c *Config, s string) error {
+		n, err := ParseSize(s)
+		if err != nil {
+			return errors.New("a size with a unit, such as 512MiB")
+		}
+		if n < 1<<20 {
+			return errors.New("at least 1MiB")
+		}
+		c.Cache.MaxMemory = n
+		return nil
+	}, get: func(c *Config) string { return FormatSize(c.Cache.MaxMemory) }},
+	duration("cache.ttl", "24h", positive,
+		func(c *Config) *time.Duration { return &c.Cache.TTL }),
+
+	{key: "fill.max_connections", def: "8", set: func(c *Config, s string) error {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 || n > 10_000 {
+			return errors.New("a whole number from 1 to 10000, such as 8")
+		}
+		c.Fill.MaxConnections = n
+		return nil
+	}, get: func(c *Config) string { return strconv.Itoa(c.Fill.MaxConnections) }},
+	duration("fill.statement_timeout", "10s", positive,
+		func(c *Config) *time.Duration { return &c.Fill.StatementTimeout }),
+}
+
+var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
+
+// flag returns the setting's flag, without dashes in front.
+func (s *setting) flag() string { return strings.ReplaceAll(s.key, "_", "-") }
+
+// variable returns the setting's environment variable.
+func (s *setting) variable() string {
+	return "TIDEMARK_" + strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))
+}
+
+// Keys returns the flag of every setting, such as "cache.max-memory", with its
+// default.
+func Keys() (flags []string, defaults map[string]string) {
+	defaults = make(map[string]string)
+	for i := range settings {
+		f := settings[i].flag()
+		flags = append(flags, f)
+		defaults[f] = settings[i].def
+	}
+	return flags, defaults
+}
+
+type bound int
+
+const (
+	positive bound = iota
+	zeroOrMore
+)
+
+func duration(key, def string, b bound, field func(*Config) *time.Duration) setting {
+	return setting{
+		key: key, def: def,
+		set: func(c *Config, s string) error {
+			d, err := ParseDuration(s)
+			switch {
+			case err != nil:
+				return fmt.Errorf("a duration with a unit, such as %s", def)
+			case d < 0:
+				return errors.New("0s or more")
+			case d == 0 && b == positive:
+				return errors.New("more than 0s")
+			}
+			*field(c) = d
+			return nil
+		},
+		get: func(c *Config) string { return FormatDuration(*field(c)) },
+	}
+}
+
+func address(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, s string) error {
+		want := errors.New("host:port, such as 127.0.0.1:8080 or :8080")
+		_, port, err := net.SplitHostPort(s)
+		if err != nil {
+			return want
+		}
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return want
+		}
+		*field(c) = s
+		return nil
+	}
+}
+
+var days = regexp.MustCompile(`^([+-]?)(\d+)d(.*)$`)
+
+// ParseDuration reads Go's form, such as 1m30s, in which whole days may stand
+// in front: 7d, 1d12h.
+func ParseDuration(s string) (time.Duration, error) {
+	m := days.FindStringSubmatch(s)
+	if m == nil {
+		return time.ParseDuration(s)
+	}
+	n, err := strconv.ParseInt(m[2], 10, 64)
+	if err != nil || n > 100_000 {
+		return 0, fmt.Errorf("%q is not a duration", s)
+	}
+	d := time.Duration(n) * 24 * time.Hour
+	if m[3] != "" {
+		rest, err := time.ParseDuration(m[3])
+		if err != nil || m[3][0] == '-' || m[3][0] == '+' {
+			return 0, fmt.Errorf("%q is not a duration", s)
+		}
+		d += rest
+	}
+	if m[1] == "-" {
+		d = -d
+	}
+	return d, nil
+}
+
+// FormatDuration is the shortest form that ParseDuration reads: 24h, not
+// 24h0m0s.
+func FormatDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
+}
+
+var units = []struct {
+	name  string
+	bytes int64
+}{
+	{"GiB", 1 << 30},
+	{"MiB", 1 << 20},
+	{"KiB", 1 << 10},
+	{"GB", 1e9},
+	{"MB", 1e6},
+	{"KB", 1e3},
+	{"kB", 1e3},
+	{"B", 1},
+}
+
+// ParseSize reads a number of bytes with a unit: KiB, MiB and GiB are powers
+// of 1024; KB, MB and GB of 1000; B is one byte.
+func ParseSize(s string) (int64, error) {
+	for _, u := range units {
+		digits, ok := strings.CutSuffix(s, u.name)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseFloat(strings.TrimSpace(digits), 64)
+		if err != nil || n < 0 || n*float64(u.bytes) >= 1<<62 || n != n {
+			break
+		}
+		return int64(n * float64(u.bytes)), nil
+	}
+	return 0, fmt.Errorf("%q is not a size such as 512MiB", s)
+}
+
+// FormatSize writes a size in the largest unit that divides it.
+func FormatSize(n int64) string {
+	if n == 0 {
+		return "0B"
+	}
+	for _, u := range units {
+		if n%u.bytes == 0 {
+			return strconv.FormatInt(n/u.bytes, 10) + u.name
+		}
+	}
+	return strconv.FormatInt(n, 10) + "B"
+}

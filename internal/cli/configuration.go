@@ -1,0 +1,55 @@
+package cli
+
+import (
+	"fmt"
+	"reflect"
+
+	"github.com/tidemarkdb/tidemark/internal/config"
+)
+
+// configFlags are the flags of every command that reads the configuration.
+type configFlags struct {
+	Config   string       `short:"c" placeholder:"FILE" help:"Configuration file (TIDEMARK_CONFIG; tidemark.yaml where there is one)."`
+	Settings settingFlags `embed:"" group:"Settings, over those of the file:"`
+}
+
+// settingFlags has one flag for each of config.Keys, nil when it is not given.
+type settingFlags struct {
+	Database    *string `name:"database" placeholder:"URL" help:"Postgres connection string (DATABASE_URL)."`
+	Endpoints   *string `name:"endpoints" placeholder:"DIR" help:"Folder of endpoint files (./endpoints)."`
+	HTTP        *string `name:"listen.http" placeholder:"ADDR" help:"Where answers are served (127.0.0.1:8080)."`
+	Admin       *string `name:"listen.admin" placeholder:"ADDR" help:"Where status, metrics and commands are served (127.0.0.1:8081)."`
+	TLSCert     *string `name:"listen.tls-cert" placeholder:"FILE" help:"Certificate of the HTTP listener."`
+	TLSKey      *string `name:"listen.tls-key" placeholder:"FILE" help:"Its key."`
+	Slot        *string `name:"slot" placeholder:"NAME" help:"Replication slot (tidemark)."`
+	Publication *string `name:"publication" placeholder:"NAME" help:"Publication (tidemark)."`
+	Wait        *string `name:"consistency.wait-timeout" placeholder:"TIME" help:"How long a request waits for what it asked for (5s)."`
+	Staleness   *string `name:"consistency.max-staleness" placeholder:"TIME" help:"How old an answer may be served while it is refilled (0s)."`
+	GCWindow    *string `name:"consistency.gc-window" placeholder:"TIME" help:"How long exact snapshots are kept (60s)."`
+	Quantum     *string `name:"consistency.revision-quantization-interval" placeholder:"TIME" help:"How far apart pinned snapshots are (5s)."`
+	MaxMemory   *string `name:"cache.max-memory" placeholder:"SIZE" help:"Memory for answers (512MiB)."`
+	TTL         *string `name:"cache.ttl" placeholder:"TIME" help:"How long an answer is kept at most (24h)."`
+	Connections *string `name:"fill.max-connections" placeholder:"N" help:"Connections that compute answers (8)."`
+	Statement   *string `name:"fill.statement-timeout" placeholder:"TIME" help:"How long one query may run (10s)."`
+}
+
+// given returns the flags of the command line by name.
+func (f *settingFlags) given() map[string]string {
+	given := make(map[string]string)
+	v := reflect.ValueOf(*f)
+	for i := range v.NumField() {
+		if text := v.Field(i).Interface().(*string); text != nil {
+			given[v.Type().Field(i).Tag.Get("name")] = *text
+		}
+	}
+	return given
+}
+
+// load reads the configuration with the flags on top.
+func (f *configFlags) load(a *app) (*config.Config, error) {
+	c, err := config.Load(config.Input{File: f.Config, Flags: f.Settings.given(), Environ: a.environ})
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	return c, nil
+}

@@ -48,8 +48,18 @@ func (t *Tenant) Hit(uri string, now time.Time) (Reply, bool) {
 	return r, true
 }
 
-// Read answers a request for an escaped path and a raw query.
-func (t *Tenant) Read(ctx context.Context, path, rawQuery string, req revision.Requirement) (Reply, error) {
+// Read answers a request for an escaped path and a raw query. A request that
+// meets a new epoch begins again in it.
+func (t *Tenant) Read(ctx context.Context, path, rawQuery string, req revision.Requirement) (r Reply, err error) {
+	for range 3 {
+		if r, err = t.read(ctx, path, rawQuery, req); !errors.Is(err, answer.ErrEpoch) {
+			break
+		}
+	}
+	return r, err
+}
+
+func (t *Tenant) read(ctx context.Context, path, rawQuery string, req revision.Requirement) (Reply, error) {
 	wait, cancel := context.WithTimeoutCause(ctx, t.opts.WaitTimeout, answer.ErrNotFresh)
 	defer cancel()
 	frontier := t.store.Frontier()

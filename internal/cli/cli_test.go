@@ -95,6 +95,11 @@ func TestDatabaseScripts(t *testing.T) {
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"sql":   func(_ *testscript.TestScript, _ bool, args []string) { db.Exec(t, args[0]) },
 					"await": await,
+					"hangup": func(ts *testscript.TestScript, _ bool, _ []string) {
+						for _, c := range ts.BackgroundCmds() {
+							ts.Check(c.Process.Signal(syscall.SIGHUP))
+						}
+					},
 				},
 			})
 		})

@@ -2,12 +2,15 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 
 	"github.com/tidemarkdb/tidemark/internal/config"
 	"github.com/tidemarkdb/tidemark/internal/server"
+	"github.com/tidemarkdb/tidemark/internal/setup"
+	"github.com/tidemarkdb/tidemark/internal/tenant"
 )
 
 type serveCmd struct {
@@ -45,10 +48,50 @@ func (c *serveCmd) Run(a *app) error {
 // reload asks it to read its endpoint files again. stdout gets a line once both
 // addresses are open.
 func serve(ctx context.Context, cfg *config.Config, reload <-chan struct{}, log *slog.Logger, stdout io.Writer) error {
+	if err := publish(ctx, cfg, log); err != nil {
+		return err
+	}
 	return server.Run(ctx, cfg, server.Options{
 		Reload: reload, Log: log,
 		Listening: func(httpAddr, adminAddr string) {
 			fmt.Fprintf(stdout, "answers on %s, admin on %s\n", httpAddr, adminAddr)
 		},
 	})
+}
+
+// publish creates the publication for the tables that the endpoints read where
+// there is none yet, with as little else as possible. One that exists is taken
+// as it is: the endpoints' analysis says what it lacks.
+func publish(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	conn, err := connect(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer disconnect(conn)
+	var exists bool
+	err = conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)", cfg.Publication).Scan(&exists)
+	if err != nil || exists {
+		return err
+	}
+	endpoints, problems, err := analyse(ctx, conn, cfg, false)
+	if err != nil {
+		return err
+	}
+	if len(problems) > 0 {
+		return &tenant.ProblemsError{Problems: problems}
+	}
+	report, err := setup.Inspect(ctx, conn, setup.Input{
+		Publication: cfg.Publication, Slot: cfg.Slot, Tables: tables(endpoints), ReplicaIdentity: setup.Keep,
+	})
+	if err != nil {
+		return err
+	}
+	log.Info("the publication does not exist yet: setting the database up", "publication", cfg.Publication)
+	_, err = setup.Apply(ctx, conn, report, setup.Patience{}, func(s setup.Step, status setup.Status, detail string) {
+		log.Info("set up", "step", s.ID, "status", string(status), "detail", detail)
+	})
+	if errors.Is(err, setup.ErrIncomplete) {
+		return hinted{err, "run tidemark init as a role that may do it, such as the tables' owner; tidemark doctor lists what is missing"}
+	}
+	return err
 }

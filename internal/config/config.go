@@ -46,8 +46,8 @@ type Consistency struct {
 	WaitTimeout  time.Duration // how long a request waits for the frontier
 	MaxStaleness time.Duration // how old an answer minimize_latency may serve while it is refilled
 	GCWindow     time.Duration // how long old versions are kept for at_exact_snapshot
-	// RevisionQuantizationInterval is how long requests that ask for no level
-	// may share one revision.
+	// RevisionQuantizationInterval is how far apart the pinned snapshots are from
+	// which at_exact_snapshot answers what is not cached.
 	RevisionQuantizationInterval time.Duration
 }
 

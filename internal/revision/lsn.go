@@ -23,6 +23,9 @@ func (l LSN) String() string {
 	return fmt.Sprintf("%X/%X", uint32(l>>32), uint32(l))
 }
 
+// MarshalText makes positions readable in JSON and in logs.
+func (l LSN) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
 // ParseLSN reads the form that String writes.
 func ParseLSN(s string) (LSN, error) {
 	hi, lo, ok := strings.Cut(s, "/")

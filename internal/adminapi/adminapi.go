@@ -67,8 +67,10 @@ func (a *api) reply(w http.ResponseWriter, v any) {
 func (a *api) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p := httpapi.ProblemOf(err)
 	if errors.Is(err, tenant.ErrUnknownName) {
-		p = httpapi.Problem{Type: httpapi.TypePrefix + "unknown-name", Title: "There is no endpoint or table of that name",
-			Status: http.StatusNotFound, Hint: "tidemark endpoints lists them"}
+		p = httpapi.Problem{
+			Type: httpapi.TypePrefix + "unknown-name", Title: "There is no endpoint or table of that name",
+			Status: http.StatusNotFound, Hint: "tidemark endpoints lists them",
+		}
 	}
 	if p.Status >= 500 {
 		a.log.Warn("an admin request failed", "path", r.URL.Path, "err", err)

@@ -36,7 +36,6 @@ type model struct {
 	acked  []revision.LSN // per row: where its last visible write ended
 	wake   chan struct{}  // the log grew
 	fills  atomic.Int64
-	delay  func() time.Duration
 }
 
 type modelTx struct {
@@ -163,12 +162,7 @@ func (s *modelSource) Fill(context.Context) (Result, error) {
 	return res, nil
 }
 
-// modelPin is a pinned snapshot with all rows of its moment.
-type modelPin struct {
-	*Pin
-	rows []int
-}
-
+// modelPins holds what the rows read at each pinned snapshot.
 var modelPins sync.Map // *Pin → []int
 
 func (s *modelSource) FillAt(_ context.Context, p *Pin) (Result, error) {

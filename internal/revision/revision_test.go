@@ -125,8 +125,13 @@ func TestCompare(t *testing.T) {
 		a, b Token
 		want Order
 	}{
-		{pos(1), pos(2), Before}, {pos(2), pos(2), Same}, {tx(5, 10), tx(5, 12), Same}, {tx(5, 10), tx(6, 10), Unordered},
-		{tx(5, 10), pos(10), After}, {tx(5, 10), pos(11), Unordered}, {pos(9), tx(5, 10), Before},
+		{pos(1), pos(2), Before},
+		{pos(2), pos(2), Same},
+		{tx(5, 10), tx(5, 12), Same},
+		{tx(5, 10), tx(6, 10), Unordered},
+		{tx(5, 10), pos(10), After},
+		{tx(5, 10), pos(11), Unordered},
+		{pos(9), tx(5, 10), Before},
 	} {
 		got, err := Compare(tt.a, tt.b)
 		if err != nil || got != tt.want {

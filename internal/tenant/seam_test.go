@@ -55,7 +55,8 @@ func TestTokens(t *testing.T) {
 	conn := r.db.Conn(t)
 	token := func(tx interface {
 		QueryRow(context.Context, string, ...any) pgx.Row
-	}) (s string) {
+	},
+	) (s string) {
 		t.Helper()
 		if err := tx.QueryRow(ctx, "SELECT tidemark.token()").Scan(&s); err != nil {
 			t.Fatal(err)

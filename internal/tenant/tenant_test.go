@@ -122,10 +122,9 @@ func (r *rig) until(what string, ok func() bool) {
 }
 
 type response struct {
-	status        int
-	body, token   string
-	cache, reason string
-	header        http.Header
+	status             int
+	body, token, cache string
+	header             http.Header
 }
 
 func (r *rig) get(path string, headers ...string) response {

@@ -60,7 +60,7 @@ bench: ## the whole-system benchmarks
 
 .PHONY: demo
 demo: ## a throwaway Postgres with tidemark in front of it
-	$(GO) run ./cmd/tidemark demo
+	$(GO) run ./cmd/tidemark demo --install
 
 .PHONY: clean
 clean: ## remove what was built and the servers that came from npm

@@ -28,6 +28,6 @@ func (c *checkCmd) Run(a *app) error {
 			"write one, such as examples/shop/endpoints/account.sql, or name another folder with endpoints:",
 		}
 	}
-	fmt.Fprintf(a.stdout, "the configuration and %s are in order\n", number(len(endpoints), "endpoint"))
+	fmt.Fprintf(a.stdout, "in order: the configuration and %s\n", number(len(endpoints), "endpoint"))
 	return nil
 }

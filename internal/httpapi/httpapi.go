@@ -212,7 +212,7 @@ func cacheStatus(r *answer.Reply, now time.Time) string {
 		b = append(b, "; hit; ttl=-1"...)
 		detail = "stale: "
 	case r.Outcome == answer.Pinned:
-		b = append(b, "; fwd=request; fwd-status=200; stored"...)
+		b = append(b, "; fwd=request; stored"...)
 		detail = "pinned snapshot"
 	case r.Ended != nil:
 		b = append(b, "; fwd=stale"...)
@@ -220,7 +220,6 @@ func cacheStatus(r *answer.Reply, now time.Time) string {
 		b = append(b, "; fwd=uri-miss"...)
 	}
 	if r.Outcome == answer.Filled {
-		b = append(b, "; fwd-status=200"...)
 		if r.Stored {
 			b = append(b, "; stored; ttl="...)
 			b = strconv.AppendInt(b, ttl(r.Version, now), 10)

@@ -42,7 +42,7 @@ const (
 	tokenChecksum = 4
 )
 
-// String encodes the token: URL-safe, at most 52 characters.
+// String encodes the token: URL-safe, at most 47 characters.
 func (t Token) String() string {
 	var buf [tokenBody + tokenXID + tokenChecksum]byte
 	b := buf[:0]

@@ -107,7 +107,7 @@ func Open(ctx context.Context, opts Options) (*Tenant, error) {
 	if config.ValidateConnect == nil {
 		// Of several hosts the primary is meant: a standby's snapshots do not say
 		// what is in progress.
-		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
+		config.ValidateConnect = validatePrimary
 	}
 	if err := pinSettings(ctx, config, opts.StatementTimeout); err != nil {
 		return nil, err
@@ -143,9 +143,29 @@ func (t *Tenant) open(ctx context.Context) error {
 	}, source, 0)
 	t.store.Freeze(true) // nothing counts as current before the log is followed
 	t.primary = newPrimary(t.config, t.store, t.log)
+	logConfig, err := pgconn.ParseConfig(t.opts.Database)
+	if err != nil {
+		return fmt.Errorf("database: %w", withoutSecret(err))
+	}
+	if logConfig.ValidateConnect == nil {
+		logConfig.ValidateConnect = validatePrimary
+	}
 	t.feed = feed.New(feed.Options{
-		DSN: t.opts.Database, Slot: t.opts.Slot, Publication: t.opts.Publication, CreateSlot: true, Logger: t.log,
+		Config: logConfig, Slot: t.opts.Slot, Publication: t.opts.Publication, CreateSlot: true, Logger: t.log,
 	}, t)
+	return nil
+}
+
+// validatePrimary accepts a connection to a primary. It asks by the simple
+// protocol, which is all that a replication connection speaks.
+func validatePrimary(ctx context.Context, conn *pgconn.PgConn) error {
+	results, err := conn.Exec(ctx, "SELECT pg_is_in_recovery()").ReadAll()
+	if err != nil {
+		return err
+	}
+	if len(results) == 1 && len(results[0].Rows) == 1 && string(results[0].Rows[0][0]) == "t" {
+		return errors.New("the server is a standby; tidemark follows the primary")
+	}
 	return nil
 }
 

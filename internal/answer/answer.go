@@ -8,7 +8,7 @@
 //  1. Apply enters a transaction in the history, ends the versions that it
 //     touches, and returns. Only then may the frontier move past it.
 //  2. A fill runs its query, waits until the frontier has passed the position
-//     that bounds its snapshot, and then, under the lock that Apply holds,
+//     at which the query was done, and then, under the lock that Apply holds,
 //     compares the history with the snapshot and registers the version.
 //
 // So a version without an end is true at the frontier, always.
@@ -64,6 +64,11 @@ type Result struct {
 	// snapshot existed: whatever the snapshot holds ends at or before it.
 	Snapshot revision.Snapshot
 	Upper    revision.LSN
+	// After is an insert position read once the query was done. A truncation or
+	// a changed definition that committed between the snapshot and the query
+	// shows in the result although the snapshot does not hold it; it ends at or
+	// before After.
+	After revision.LSN
 }
 
 // Pin is a snapshot that is held open in the database.

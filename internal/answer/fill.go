@@ -177,7 +177,7 @@ func (s *Store) attempt(ctx context.Context, f *fill) (*attempt, *Version, settl
 	defer cancel()
 	if !ruleWait {
 		// Nothing waits.
-	} else if err := s.Frontier().Wait(ctx, a.result.Upper); err != nil {
+	} else if err := s.Frontier().Wait(ctx, a.result.After); err != nil {
 		if errors.Is(err, ErrEpoch) {
 			return a, nil, settledUnknown, nil
 		}

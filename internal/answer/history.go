@@ -21,8 +21,11 @@ type record struct {
 	// that they touched. all says that they touch everything.
 	tables map[catalog.OID]bool
 	all    bool
-	bytes  int64
-	proven bool // every snapshot that may yet be compared with it holds it
+	// truncated are the tables that it emptied. Older snapshots see them empty
+	// too, as they see changed definitions.
+	truncated []catalog.OID
+	bytes     int64
+	proven    bool // every snapshot that may yet be compared with it holds it
 }
 
 func (r *record) affects(deps []match.Dependency) bool {
@@ -36,6 +39,21 @@ func (r *record) affects(deps []match.Dependency) bool {
 	}
 	for i := range r.changes {
 		if match.Affects(deps, &r.changes[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+// tears reports whether the transaction shows in what a query reads at a
+// snapshot that does not hold it: snapshots shield from rows that come and go,
+// not from truncation, nor from changed definitions.
+func (r *record) tears(deps []match.Dependency) bool {
+	if r.all {
+		return true
+	}
+	for _, t := range r.truncated {
+		if match.ReadsTable(deps, t) {
 			return true
 		}
 	}
@@ -136,6 +154,17 @@ func (h *history) missing(s *revision.Snapshot, p revision.LSN, deps []match.Dep
 		}
 	}
 	return nil
+}
+
+// torn reports whether a transaction of those given shows, as tears says, in a
+// result that was computed at a snapshot and finished before a position.
+func torn(records []*record, s *revision.Snapshot, after revision.LSN, deps []match.Dependency) bool {
+	for _, r := range records {
+		if r.end <= after && !s.Contains(r.xid) && r.tears(deps) {
+			return true
+		}
+	}
+	return false
 }
 
 // equal reports whether an answer computed at a snapshot is the answer at p:

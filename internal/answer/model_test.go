@@ -158,6 +158,7 @@ func (s *modelSource) Fill(context.Context) (Result, error) {
 	}
 	s.m.mu.Lock()
 	res.Upper = s.m.insert
+	res.After = s.m.insert
 	s.m.mu.Unlock()
 	return res, nil
 }

@@ -13,4 +13,7 @@ const (
 	// ruleOrder: a transaction is in the history before the frontier moves, and
 	// a fill looks at what came after its upper bound.
 	ruleOrder = true
+	// ruleTorn: a result that shows a truncation which its snapshot does not
+	// hold is of no position.
+	ruleTorn = true
 )

@@ -10,4 +10,5 @@ var (
 	ruleCompare = os.Getenv("TIDEMARK_SEAM_OFF") != "compare"
 	ruleWait    = os.Getenv("TIDEMARK_SEAM_OFF") != "wait"
 	ruleOrder   = os.Getenv("TIDEMARK_SEAM_OFF") != "order"
+	ruleTorn    = os.Getenv("TIDEMARK_SEAM_OFF") != "torn"
 )

@@ -43,6 +43,9 @@ func (s *Store) Apply(_ context.Context, t *change.Transaction) error {
 			defined = defined || c.Relation == nil
 			r.all = r.all || c.Relation == nil
 		}
+		if c.Op == change.Truncate {
+			r.truncated = append(r.truncated, c.Relation.OID)
+		}
 		if t.Spilled != nil && c.Relation != nil {
 			r.tables[c.Relation.OID] = true
 		}
@@ -98,7 +101,7 @@ const (
 )
 
 // settle compares a result with the history and stores it if it is still true.
-// The frontier has passed the result's upper bound.
+// The frontier has passed the position at which the query was done.
 func (s *Store) settle(f *fill, res *Result) (*Version, settled) {
 	q := f.query
 	v := newVersion(res, q, s.opts.Now())
@@ -117,6 +120,9 @@ func (s *Store) settle(f *fill, res *Result) (*Version, settled) {
 				return nil, settledUnknown
 			}
 		}
+	}
+	if ruleTorn && torn(s.history.unproven, &res.Snapshot, res.After, q.Deps) {
+		return nil, settledUnknown
 	}
 	v.From = res.Upper
 	if lost := s.history.missing(&res.Snapshot, res.Upper, q.Deps); ruleCompare && lost != nil {

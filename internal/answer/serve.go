@@ -156,7 +156,7 @@ func (s *Store) await(ctx context.Context, f *fill, need Need, accept *acceptanc
 		latest, news := f.newest()
 		if late && accept.accepts(latest) {
 			// The proof takes long; what the database said does for some.
-			v, exact := s.unproven(f, latest)
+			v, exact := s.unproven(f, latest, need)
 			return v, exact, nil
 		}
 		select {
@@ -164,7 +164,7 @@ func (s *Store) await(ctx context.Context, f *fill, need Need, accept *acceptanc
 			return s.finished(f, need, accept)
 		case <-ctx.Done():
 			if latest, _ := f.newest(); accept.accepts(latest) {
-				v, exact := s.unproven(f, latest)
+				v, exact := s.unproven(f, latest, need)
 				return v, exact, nil
 			}
 			return nil, false, context.Cause(ctx)
@@ -180,7 +180,7 @@ func (s *Store) finished(f *fill, need Need, accept *acceptance) (v *Version, ex
 	latest, _ := f.newest()
 	switch {
 	case errors.Is(f.err, ErrNotFresh) && accept.accepts(latest):
-		v, exact := s.unproven(f, latest)
+		v, exact := s.unproven(f, latest, need)
 		return v, exact, nil
 	case errors.Is(f.err, ErrNotFresh) && f.began.Before(accept.since):
 		return nil, false, nil
@@ -188,15 +188,20 @@ func (s *Store) finished(f *fill, need Need, accept *acceptance) (v *Version, ex
 		return nil, false, f.err
 	case f.query.Volatile && need.Level != revision.MinimizeLatency && f.began.Before(accept.since):
 		return nil, false, nil
-	case f.version.From < need.Position && !accept.accepts(latest):
+	case f.version.From < need.Position && accept.accepts(latest):
+		v, exact := s.unproven(f, latest, need)
+		return v, exact, nil
+	case f.version.From < need.Position:
 		return nil, false, nil
 	}
 	return f.version, !f.query.Volatile, nil
 }
 
 // unproven returns what an attempt said, and whether it is exact at its position.
-func (s *Store) unproven(f *fill, a *attempt) (*Version, bool) {
-	if a.past != nil {
+// A position before the one that was asked for is not told: a client that went
+// on from there would go back in time.
+func (s *Store) unproven(f *fill, a *attempt, need Need) (*Version, bool) {
+	if a.past != nil && a.past.From >= need.Position {
 		return a.past, true
 	}
 	return rawVersion(&a.result, f.query, s.opts.Now()), false
@@ -240,6 +245,16 @@ func (s *Store) ServeAt(ctx context.Context, q *Query, p revision.LSN) (Reply, e
 			}
 			return Reply{}, err
 		}
+		// What the snapshot does not shield from may have come meanwhile.
+		if err := s.Frontier().Wait(ctx, res.After); err != nil {
+			return Reply{}, err
+		}
+		s.mu.Lock()
+		bad := torn(s.history.records, &pin.Snapshot, res.After, q.Deps) || s.history.outdated(q.Planned, res.After)
+		s.mu.Unlock()
+		if bad {
+			continue
+		}
 		q.Group.Misses.Add(1)
 		return Reply{Version: s.keep(e, q, &res, p), At: p, Exact: true, Outcome: Pinned}, nil
 	}
@@ -272,7 +287,8 @@ func (s *Store) lookAt(e *Entry, q *Query, p revision.LSN) (*Version, []*Pin, bo
 	frontier := s.Frontier().Load()
 	var pins []*Pin
 	for _, pin := range s.pins {
-		if pin.Source == s.Frontier().Source && pin.Upper <= frontier && s.knows(&pin.Snapshot, q.Deps) && s.history.equal(&pin.Snapshot, p, q.Deps) {
+		if pin.Source == s.Frontier().Source && pin.Upper <= frontier && s.knows(&pin.Snapshot, q.Deps) &&
+			s.history.equal(&pin.Snapshot, p, q.Deps) && !torn(s.history.records, &pin.Snapshot, ^revision.LSN(0), q.Deps) {
 			pins = append(pins, pin)
 		}
 	}

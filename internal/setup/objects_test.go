@@ -133,7 +133,7 @@ func TestDefinitionTrigger(t *testing.T) {
 		{"ALTER TABLE b ADD v int", []string{"ALTER TABLE"}},
 		{"CREATE VIEW vb AS SELECT * FROM b", []string{"CREATE VIEW"}},
 		{"CREATE OR REPLACE VIEW vb AS SELECT id, v, 1 AS one FROM b", []string{"CREATE VIEW"}},
-		{"CREATE INDEX CONCURRENTLY ON b (v)", []string{"CREATE INDEX"}},
+		{"CREATE INDEX CONCURRENTLY ON b (v)", nil},
 		{"CREATE MATERIALIZED VIEW m AS SELECT 1 AS one", []string{"CREATE MATERIALIZED VIEW"}},
 		{"REFRESH MATERIALIZED VIEW m", []string{"REFRESH MATERIALIZED VIEW"}},
 		{"DROP TABLE b CASCADE", []string{"DROP TABLE"}},

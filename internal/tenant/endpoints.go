@@ -26,7 +26,8 @@ type endpointSet struct {
 	of     map[*query.Endpoint]*served
 	// known are the tables that existed when the set was analysed.
 	known map[catalog.OID]bool
-	// seen is a snapshot that no analysis is older than.
+	// seen is a snapshot that no analysis is older than, or as of which nothing
+	// that an analysis rests on had changed.
 	seen        revision.Snapshot
 	fingerprint string
 }
@@ -84,14 +85,17 @@ func (t *Tenant) Reload(ctx context.Context) error {
 	if len(problems) > 0 {
 		return &ProblemsError{problems}
 	}
-	// Files that did not change keep their answers.
-	for i, s := range set.served {
-		was := old.byName[s.endpoint.Name]
-		if was != nil && was.broken == nil && sameFile(was.file, s.file) && !t.store.Outdated(&was.endpoint.Snapshot) {
-			set.replace(i, was)
+	// Files that did not change keep their answers, if no definition did.
+	same, err := t.unchanged(ctx, old)
+	if err != nil {
+		return err
+	}
+	for _, s := range set.served {
+		if was := old.byName[s.endpoint.Name]; same != nil && was != nil && sameFile(was.file, s.file) {
+			s.group = was.group
 		}
 	}
-	t.swap(old, set.routed())
+	t.swap(old, set)
 	return nil
 }
 
@@ -101,29 +105,16 @@ func sameFile(a, b *query.File) bool {
 		a.Volatile == b.Volatile && a.SQL == b.SQL && slices.Equal(a.Params, b.Params)
 }
 
-func (set *endpointSet) replace(i int, s *served) {
-	delete(set.of, set.served[i].endpoint)
-	set.served[i] = s
-	set.byName[s.endpoint.Name] = s
-	set.of[s.endpoint] = s
-}
-
-// routed fills in the router once the endpoints are settled.
-func (set *endpointSet) routed() *endpointSet {
-	eps := make([]*query.Endpoint, len(set.served))
-	for i, s := range set.served {
-		eps[i] = s.endpoint
-	}
-	set.router = query.NewRouter(eps)
-	return set
-}
-
-// swap makes a set the one that is served. Answers of endpoints that are not in
-// it go.
+// swap makes a set the one that is served. Answers of groups that are not in it
+// go.
 func (t *Tenant) swap(old, set *endpointSet) {
 	t.endpoints.Store(set)
+	kept := map[*answer.Group]bool{}
+	for _, s := range set.served {
+		kept[s.group] = true
+	}
 	for _, s := range old.served {
-		if set.of[s.endpoint] != s {
+		if !kept[s.group] {
 			t.store.Retire(s.group)
 		}
 	}
@@ -138,26 +129,9 @@ func (t *Tenant) analyse(ctx context.Context, files []*query.File, old *endpoint
 		return nil, nil, err
 	}
 	defer closeConn(conn)
-	set := &endpointSet{
-		byName: map[string]*served{}, of: map[*query.Endpoint]*served{}, known: map[catalog.OID]bool{},
-	}
-	var snap string
-	if err := conn.QueryRow(ctx, "SELECT pg_current_snapshot()::text").Scan(&snap); err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrDatabaseGone, err)
-	}
-	if set.seen, err = revision.ParseSnapshot(snap); err != nil {
+	set := &endpointSet{byName: map[string]*served{}, of: map[*query.Endpoint]*served{}}
+	if err := set.look(ctx, conn); err != nil {
 		return nil, nil, err
-	}
-	rows, err := conn.Query(ctx, "SELECT oid FROM pg_class WHERE relkind IN ('r', 'p')")
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrDatabaseGone, err)
-	}
-	var oid uint32
-	if _, err := pgx.ForEachRow(rows, []any{&oid}, func() error {
-		set.known[catalog.OID(oid)] = true
-		return nil
-	}); err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrDatabaseGone, err)
 	}
 	var problems []query.Problem
 	for _, f := range files {
@@ -188,7 +162,12 @@ func (t *Tenant) analyse(ctx context.Context, files []*query.File, old *endpoint
 		return nil, nil, err
 	}
 	t.triggers.Store(hasTriggers(ctx, conn))
-	return set.routed(), problems, nil
+	eps := make([]*query.Endpoint, len(set.served))
+	for i, s := range set.served {
+		eps[i] = s.endpoint
+	}
+	set.router = query.NewRouter(eps)
+	return set, problems, nil
 }
 
 func (set *endpointSet) add(s *served) {
@@ -329,11 +308,25 @@ func (t *Tenant) reanalyse(ctx context.Context) (bool, error) {
 	t.replan.mu.Lock()
 	defer t.replan.mu.Unlock()
 	old := t.endpoints.Load()
+	if same, err := t.unchanged(ctx, old); err != nil || same != nil {
+		if err == nil {
+			t.endpoints.Store(same)
+			t.store.ForgetDefinitions(&same.seen)
+			return !t.store.Outdated(&same.seen), nil
+		}
+		return false, err
+	}
 	files := make([]*query.File, len(old.served))
 	for i, s := range old.served {
 		files[i] = s.file
 	}
 	set, problems, err := t.analyse(ctx, files, old)
+	// A change that commits while the catalogs are read can make an endpoint
+	// look as if it made no sense.
+	for n := 0; err == nil && n < 3 && len(problems) > 0 && !old.anyBroken(); n++ {
+		time.Sleep(50 * time.Millisecond << n)
+		set, problems, err = t.analyse(ctx, files, old)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -343,6 +336,54 @@ func (t *Tenant) reanalyse(ctx context.Context) (bool, error) {
 	seen := !t.store.Outdated(&set.seen)
 	t.swap(old, set)
 	return seen, nil
+}
+
+// unchanged returns the set with a newer snapshot if nothing that its analyses
+// rest on has changed, as after most definitions, and nil otherwise.
+func (t *Tenant) unchanged(ctx context.Context, old *endpointSet) (*endpointSet, error) {
+	if old.anyBroken() {
+		return nil, nil
+	}
+	conn, err := t.connectForAnalysis(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer closeConn(conn)
+	set := *old
+	if err := set.look(ctx, conn); err != nil {
+		return nil, err
+	}
+	if set.fingerprint, err = t.fingerprint(ctx, conn, old); err != nil || set.fingerprint != old.fingerprint {
+		return nil, err
+	}
+	t.triggers.Store(hasTriggers(ctx, conn))
+	return &set, nil
+}
+
+// look notes the snapshot as of which the set is analysed and the tables that
+// there are.
+func (set *endpointSet) look(ctx context.Context, conn *pgx.Conn) error {
+	var snap string
+	err := conn.QueryRow(ctx, "SELECT pg_current_snapshot()::text").Scan(&snap)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDatabaseGone, err)
+	}
+	if set.seen, err = revision.ParseSnapshot(snap); err != nil {
+		return err
+	}
+	rows, err := conn.Query(ctx, "SELECT oid FROM pg_class WHERE relkind IN ('r', 'p')")
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDatabaseGone, err)
+	}
+	set.known = map[catalog.OID]bool{}
+	var oid uint32
+	if _, err := pgx.ForEachRow(rows, []any{&oid}, func() error {
+		set.known[catalog.OID(oid)] = true
+		return nil
+	}); err != nil {
+		return fmt.Errorf("%w: %w", ErrDatabaseGone, err)
+	}
+	return nil
 }
 
 // awaitReplan waits until another set than this one is served.

@@ -73,7 +73,7 @@ func (t *Tenant) read(ctx context.Context, path, rawQuery string, req revision.R
 		if err != nil {
 			return Reply{}, err
 		}
-		q := t.query(s, b)
+		q := t.query(set, s, b)
 		var r answer.Reply
 		if pass.Level == revision.AtExactSnapshot {
 			r, err = t.store.ServeAt(ctx, q, pass.Position)
@@ -118,10 +118,10 @@ func (set *endpointSet) bind(path, rawQuery string) (*served, *query.Binding, er
 	return s, b, err
 }
 
-func (t *Tenant) query(s *served, b *query.Binding) *answer.Query {
+func (t *Tenant) query(set *endpointSet, s *served, b *query.Binding) *answer.Query {
 	return &answer.Query{
 		Key: b.Key, Group: s.group, Deps: b.Deps(), TTL: s.endpoint.TTL, Volatile: s.endpoint.Volatile,
-		Planned: &s.endpoint.Snapshot, Source: &source{tenant: t, binding: b},
+		Planned: &set.seen, Source: &source{tenant: t, binding: b},
 	}
 }
 

@@ -77,6 +77,7 @@ func pinSettings(ctx context.Context, c *pgx.ConnConfig, timeout time.Duration) 
 const (
 	stmtBegin    = "tm_begin"
 	stmtSnapshot = "tm_snapshot"
+	stmtAfter    = "tm_after"
 	stmtCommit   = "tm_commit"
 )
 
@@ -87,6 +88,7 @@ func prepareFill(ctx context.Context, conn *pgx.Conn) error {
 		// ends at or before that position.
 		stmtSnapshot: `SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text,
 			pg_walfile_name(pg_current_wal_insert_lsn())`,
+		stmtAfter:  "SELECT pg_current_wal_insert_lsn()::text",
 		stmtCommit: "COMMIT",
 	} {
 		if _, err := conn.PgConn().Prepare(ctx, name, sql, nil); err != nil {
@@ -178,6 +180,7 @@ func (s *source) runOn(ctx context.Context, conn *pgconn.PgConn, pin *answer.Pin
 	}
 	b.ExecPrepared(stmtSnapshot, nil, nil, nil)
 	b.ExecPrepared(name, s.binding.Args, nil, nil)
+	b.ExecPrepared(stmtAfter, nil, nil, nil)
 	b.ExecPrepared(stmtCommit, nil, nil, nil)
 	results := conn.ExecBatch(ctx, &b)
 	res, err := readResult(results, ep.One, pin != nil)
@@ -206,7 +209,7 @@ func (s *source) prepare(ctx context.Context, conn *pgconn.PgConn, own *fillConn
 }
 
 // readResult reads the batch's results: BEGIN, perhaps SET, the snapshot, the
-// rows, COMMIT.
+// rows, the position afterwards, COMMIT.
 func readResult(results *pgconn.MultiResultReader, one, pinned bool) (answer.Result, error) {
 	var res answer.Result
 	skip := 1
@@ -233,6 +236,15 @@ func readResult(results *pgconn.MultiResultReader, one, pinned bool) (answer.Res
 			}
 		case 1:
 			if err := readRows(&res, r, one); err != nil {
+				return res, err
+			}
+		case 2:
+			if !r.NextRow() {
+				_, err := r.Close()
+				return res, cmpErr(err, "the position is missing")
+			}
+			var err error
+			if res.After, err = revision.ParseLSN(string(r.Values()[0])); err != nil {
 				return res, err
 			}
 		}

@@ -13,7 +13,9 @@ BEGIN
   ELSE
     SELECT bool_or(schema_name IS DISTINCT FROM 'pg_temp') INTO shared FROM pg_event_trigger_ddl_commands();
   END IF;
-  IF shared THEN
+  -- No answer rests on these.
+  IF shared AND tg_tag NOT IN ('CREATE INDEX', 'ALTER INDEX', 'DROP INDEX', 'REINDEX', 'COMMENT',
+      'CREATE STATISTICS', 'ALTER STATISTICS', 'DROP STATISTICS') THEN
     PERFORM pg_logical_emit_message(true, 'tidemark.ddl', tg_tag);
   END IF;
 EXCEPTION WHEN OTHERS THEN

@@ -1,0 +1,87 @@
+// Package oracle holds every answer of tidemark, at every level, against the same
+// SQL in Postgres at that revision.
+//
+// A run makes a random schema, random endpoints, writers that note what they did,
+// and readers that note what they were told, while one lane's faults happen.
+// Afterwards the transactions are replayed in a second database, in the order in
+// which the log has them, and each answer is compared with what the endpoint's
+// SQL gives there at the answer's position. Nothing of that comes from tidemark:
+// effects are known from the writers' own statements, their order from another
+// slot with a decoder of three lines, and bodies are put together from columns.
+//
+// TIDEMARK_SEED repeats a run's choices, TIDEMARK_LANE names lanes, separated by
+// commas, and TIDEMARK_SOAK says for how long TestSoak goes on.
+package oracle
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	// shortRun is how long each lane has traffic in TestOracle.
+	shortRun = 2 * time.Second
+	// soakRun is how long a lane has traffic in TestSoak before the next one.
+	soakRun = 5 * time.Second
+)
+
+func seedOf(t testing.TB) uint64 {
+	seed := uint64(time.Now().UnixNano()) % 1e9
+	if s := os.Getenv("TIDEMARK_SEED"); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return seed
+}
+
+// chosen returns the lanes that were asked for, or those of a short run or of
+// every kind.
+func chosen(short bool) (some []*lane, all bool) {
+	names := strings.Split(os.Getenv("TIDEMARK_LANE"), ",")
+	all = names[0] == ""
+	for _, l := range lanes {
+		if slices.Contains(names, l.name) || all && !(short && l.soakOnly) {
+			some = append(some, l)
+		}
+	}
+	return some, all
+}
+
+// TestOracle runs every lane for a moment.
+func TestOracle(t *testing.T) {
+	seed := seedOf(t)
+	some, all := chosen(true)
+	for i, l := range some {
+		t.Run(l.name, func(t *testing.T) {
+			if all {
+				t.Parallel()
+			}
+			execute(t, l, seed+uint64(i), shortRun)
+		})
+	}
+}
+
+// TestSoak runs one lane after the other, each with a new seed, for as long as
+// TIDEMARK_SOAK says.
+func TestSoak(t *testing.T) {
+	total, err := time.ParseDuration(os.Getenv("TIDEMARK_SOAK"))
+	if err != nil {
+		t.Skip("set TIDEMARK_SOAK to a duration such as 10m")
+	}
+	seed := seedOf(t)
+	some, _ := chosen(false)
+	end := time.Now().Add(total)
+	for n := 0; time.Now().Before(end); n++ {
+		l := some[n%len(some)]
+		t.Run(fmt.Sprintf("%s/%d", l.name, seed+uint64(n)), func(t *testing.T) {
+			execute(t, l, seed+uint64(n), soakRun)
+		})
+	}
+}

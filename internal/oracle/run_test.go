@@ -1,0 +1,269 @@
+package oracle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/tidemarkdb/tidemark/internal/pgtest"
+	"github.com/tidemarkdb/tidemark/internal/revision"
+	"github.com/tidemarkdb/tidemark/internal/setup"
+	"github.com/tidemarkdb/tidemark/internal/tenant"
+)
+
+// run is one life of a random schema with random endpoints, writers and readers,
+// under the faults of one lane.
+type run struct {
+	testing.TB
+	seed   uint64
+	lane   *lane
+	s      *schema
+	eps    []*endpoint
+	server *pgtest.Server
+	db     *pgtest.Database
+	proxy  *proxy
+
+	subject *subject
+	tokens  purse
+	clients int
+	life    atomic.Int64 // how often the server was started anew
+
+	mu      sync.Mutex
+	txs     []*transaction
+	records []*record
+	strange map[string]int // errors of writers that nothing explains
+}
+
+func (run *run) wrote(tx *transaction) {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	run.txs = append(run.txs, tx)
+}
+
+func (run *run) read(rec *record) {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	run.records = append(run.records, rec)
+}
+
+func (run *run) unexpected(err error) {
+	if err == nil || expected(err) {
+		return
+	}
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	run.strange[err.Error()]++
+}
+
+// execute runs a lane with a seed for a while, and checks everything after it.
+func execute(t testing.TB, l *lane, seed uint64, duration time.Duration) {
+	t.Helper()
+	began := time.Now()
+	r := rand.New(rand.NewPCG(seed, 1))
+	run := &run{TB: t, seed: seed, lane: l, strange: map[string]int{}}
+	defer func() {
+		if t.Failed() {
+			t.Logf("to repeat it: TIDEMARK_SEED=%d TIDEMARK_LANE=%s", seed, l.name)
+		}
+	}()
+	run.s = randomSchema(r)
+	run.eps = randomEndpoints(r, run.s)
+	run.server = pgtest.Start(t, pgtest.Options{Settings: l.settings(), TCP: l.proxied})
+	run.prepare(r)
+	run.open(r)
+	defer func() {
+		if err := run.subject.close(); err != nil {
+			t.Errorf("tidemark ended with: %v", err)
+		}
+		if t.Failed() {
+			t.Logf("what tidemark said last:\n%s", run.subject.log)
+		}
+	}()
+	ready := time.Now()
+	run.traffic(r, duration)
+	over := time.Now()
+	run.check()
+	t.Logf("%s: seed %d, %.1fs to start, %.1fs of traffic, %.1fs to check", l.name, seed,
+		ready.Sub(began).Seconds(), over.Sub(ready).Seconds(), time.Since(over).Seconds())
+}
+
+// prepare makes the schema, its first rows, and what tidemark needs.
+func (run *run) prepare(r *rand.Rand) {
+	run.db = run.server.DB(run)
+	for _, sql := range run.s.ddl {
+		run.db.Exec(run, sql)
+	}
+	for _, sql := range run.s.seedRows(r) {
+		run.db.Exec(run, sql)
+	}
+	run.db.Exec(run, "CREATE PUBLICATION "+orderPublication+" FOR ALL TABLES")
+	run.db.Exec(run, "SELECT pg_create_logical_replication_slot($1, 'pgoutput')", orderSlot)
+	in := setup.Input{Publication: "tidemark", Slot: "tidemark", ReplicaIdentity: setup.Keep}
+	for _, t := range run.s.tables {
+		in.Tables = append(in.Tables, setup.Table{Schema: "public", Name: t.name})
+	}
+	ctx := context.Background()
+	conn := run.db.Conn(run)
+	report, err := setup.Inspect(ctx, conn, in)
+	if err != nil {
+		run.Fatal(err)
+	}
+	if _, err := setup.Apply(ctx, conn, report, setup.Patience{}, nil); err != nil {
+		run.Fatal(err)
+	}
+	// A mistake here would look like one of tidemark's.
+	for _, e := range run.eps {
+		sql, _ := e.numbered()
+		if _, err := conn.Prepare(ctx, "", sql); err != nil {
+			run.Fatalf("endpoint %s: %v\n%s", e.name, err, sql)
+		}
+	}
+}
+
+// seedRows returns SQL for the first rows, the same for both databases.
+func (s *schema) seedRows(r *rand.Rand) []string {
+	var out []string
+	w := &writer{Rand: r}
+	for _, t := range s.tables {
+		for range keys {
+			out = append(out, fmt.Sprintf("INSERT INTO %s (%s) VALUES %s ON CONFLICT DO NOTHING", t.name, columnNames(t.cols, ""), w.tuple(t.cols)))
+		}
+	}
+	s.seeds = out
+	return out
+}
+
+// open starts tidemark.
+func (run *run) open(r *rand.Rand) {
+	dir := run.TempDir()
+	if err := writeEndpoints(dir, run.eps); err != nil {
+		run.Fatal(err)
+	}
+	user := "postgres"
+	if run.s.restrict {
+		user = role
+	}
+	opts := tenant.Options{
+		Database: run.db.UserDSN(user), Endpoints: dir, Slot: "tidemark", Publication: "tidemark",
+		WaitTimeout: 3 * time.Second, GCWindow: 2 * time.Second, Quantization: 150 * time.Millisecond,
+		MaxMemory: pick(r, []int64{64 << 10, 1 << 20, 64 << 20}), FillConnections: 1 + r.IntN(6),
+	}
+	if chance(r, 30) {
+		opts.MaxStaleness = 100 * time.Millisecond
+	}
+	if run.lane.proxied {
+		run.proxy = newProxy(run, run.server.Port())
+		opts.Database = run.proxy.dsn(opts.Database)
+	}
+	var err error
+	if run.subject, err = newSubject(opts); err != nil {
+		run.Fatal(err)
+	}
+	if run.lane.child {
+		err = run.subject.startChild()
+	} else {
+		err = run.subject.start(context.Background())
+	}
+	if err != nil {
+		run.Fatalf("tidemark does not start: %v\n%s", err, run.describe())
+	}
+	run.records = run.recover("after the start")
+}
+
+// recover waits until tidemark answers a request that it can only answer when
+// it follows the log. It returns what was recorded before.
+func (run *run) recover(when string) []*record {
+	run.Helper()
+	ctx := context.Background()
+	conn := run.connect(run.db)
+	defer conn.Close(ctx)
+	var token string
+	if err := conn.QueryRow(ctx, "SELECT tidemark.token()").Scan(&token); err != nil {
+		run.Fatal(err)
+	}
+	c := run.newClient(rand.New(rand.NewPCG(run.seed, 5)))
+	defer c.http.CloseIdleConnections()
+	before := run.records
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		rec := c.read(ctx, run.eps[0].asked[0], revision.AtLeastAsFresh, token)
+		if rec.err == nil && rec.status < 500 {
+			return before
+		}
+		if time.Now().After(deadline) {
+			run.Fatalf("%s it does not follow the log\n%s\n%s", when, rec, run.subject.log)
+		}
+		pause(ctx, 20*time.Millisecond)
+	}
+}
+
+func (run *run) describe() string {
+	s := ""
+	for _, sql := range run.s.ddl {
+		s += sql + ";\n"
+	}
+	return s
+}
+
+// traffic runs writers, readers and faults until the time is over.
+func (run *run) traffic(r *rand.Rand, duration time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), duration)
+	defer cancel()
+	var wg, faults sync.WaitGroup
+	for range 3 + r.IntN(2) + run.lane.writers {
+		w := &writer{Rand: rand.New(rand.NewPCG(r.Uint64(), 2)), run: run, client: run.newClient(r)}
+		wg.Go(func() { w.loop(ctx) })
+	}
+	for range 4 + r.IntN(3) + run.lane.readers {
+		c := run.newClient(r)
+		wg.Go(func() { c.loop(ctx) })
+	}
+	for _, f := range run.lane.faults {
+		r := rand.New(rand.NewPCG(r.Uint64(), 4))
+		faults.Go(func() { f(ctx, run, r) })
+	}
+	// A fault heals before its function returns, so that nobody hangs after it.
+	faults.Wait()
+	wg.Wait()
+}
+
+// connect opens a connection that does not end with the test's patience.
+func (run *run) connect(db *pgtest.Database) *pgx.Conn {
+	run.Helper()
+	conn, err := pgx.Connect(context.Background(), db.DSN())
+	if err != nil {
+		run.Fatal(err)
+	}
+	return conn
+}
+
+func atoi(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+// expected are the errors that writers bring upon each other: deadlocks, lock
+// timeouts, keys taken meanwhile, tables without a table.
+func expected(err error) bool {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return true // the connection
+	}
+	switch pg.Code {
+	case "40P01", "55P03", "23505", "40001", "25P02":
+		return true
+	}
+	return strings.HasPrefix(pg.Code, "57P")
+}

@@ -20,7 +20,7 @@ var pure = []string{"revision", "structured", "pgoutput", "match", "catalog", "c
 // order lists the packages from the ground up. A package may import those on
 // earlier lines and those named with it on its own line.
 var order = [][]string{
-	{"structured", "catalog", "pgoutput", "query/nodetree"},
+	{"structured", "catalog", "pgoutput", "pgoutput/pgoutputtest", "query/nodetree"},
 	{"revision", "match", "change"},
 	{"answer", "query", "replication", "config"},
 	{"feed", "setup"},

@@ -16,16 +16,22 @@ func (s *session) apply(ctx context.Context) error {
 		if batches, err = s.queue.take(batches); err != nil {
 			return err
 		}
-		for i := range batches {
-			if err == nil {
-				err = s.applyBatch(ctx, &batches[i])
-			}
-			batches[i].Release()
-		}
-		if err != nil {
+		if err := s.applyAll(ctx, batches); err != nil {
 			return err
 		}
 	}
+}
+
+// applyAll applies batches, and releases them. It runs in one goroutine at a
+// time, which the queue sees to: the reader's own, or the session's.
+func (s *session) applyAll(ctx context.Context, batches []replication.Batch) (err error) {
+	for i := range batches {
+		if err == nil {
+			err = s.applyBatch(ctx, &batches[i])
+		}
+		batches[i].Release()
+	}
+	return err
 }
 
 func (s *session) applyBatch(ctx context.Context, b *replication.Batch) error {

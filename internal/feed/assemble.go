@@ -14,6 +14,9 @@ type limits struct {
 	changes int   // of one transaction
 }
 
+// mostSpare bounds the storage that is kept for the next transaction.
+const mostSpare = 2 << 20
+
 // assembler gathers the messages of one connection into transactions. Whole
 // transactions come between Begin and Commit; large ones come in blocks while
 // they run, interleaved with others, and wait for Stream Commit.
@@ -195,7 +198,7 @@ func (a *assembler) largest() *pending {
 // release gives back what a transaction holds.
 func (a *assembler) release(p *pending) {
 	a.held -= int64(len(p.mem))
-	if a.spare == nil && cap(p.mem) <= spillBuffer {
+	if a.spare == nil && cap(p.mem) <= mostSpare {
 		a.spare = p.mem[:0]
 	}
 	p.discard()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"slices"
 	"testing"
 	"time"
 
@@ -113,4 +114,66 @@ func benchmarkFeed(b *testing.B, rows, per int) {
 	b.ReportMetric(perSecond(recvTime), "recvlogical-rows/s")
 	b.ReportMetric(recvTime.Seconds()/feedTime.Seconds(), "ratio")
 	b.ReportMetric(0, "ns/op")
+}
+
+// latencies is a Sink that passes on when something happens.
+type latencies struct {
+	counter
+	advanced chan revision.LSN
+}
+
+func (l *latencies) Advance(lsn revision.LSN) { l.advanced <- lsn }
+
+// BenchmarkLatency measures from the return of a commit, by the median and the
+// 99th percentile: until its transaction was applied, and, for a table that is
+// not published, until the frontier has passed it, with requests for a reply.
+func BenchmarkLatency(b *testing.B) {
+	for _, published := range []bool{true, false} {
+		b.Run(fmt.Sprintf("published=%v", published), func(b *testing.B) {
+			db := pgtest.DB(b)
+			db.Exec(b, `CREATE TABLE t (id serial PRIMARY KEY); CREATE TABLE u (id serial PRIMARY KEY)`)
+			db.Exec(b, `CREATE PUBLICATION pub FOR TABLE t`)
+			sink := &latencies{advanced: make(chan revision.LSN, 1000)}
+			opts := testOptions(b, db)
+			opts.Logger, opts.StatusInterval = nil, time.Second
+			feed := New(opts, sink)
+			ctx, cancel := context.WithCancel(context.Background())
+			done := make(chan error, 1)
+			go func() { done <- feed.Run(ctx) }()
+			<-sink.advanced
+			conn := db.Conn(b)
+			sql := `INSERT INTO u DEFAULT VALUES`
+			if published {
+				sql = `INSERT INTO t DEFAULT VALUES`
+			}
+			var took []time.Duration
+			for b.Loop() {
+				if _, err := conn.Exec(ctx, sql); err != nil {
+					b.Fatal(err)
+				}
+				start := time.Now()
+				var s string
+				if err := conn.QueryRow(ctx, `SELECT pg_current_wal_flush_lsn()::text`).Scan(&s); err != nil {
+					b.Fatal(err)
+				}
+				lsn, _ := revision.ParseLSN(s)
+				feed.RequestReply()
+				for <-sink.advanced < lsn {
+				}
+				took = append(took, time.Since(start))
+			}
+			cancel()
+			for open := true; open; {
+				select {
+				case <-sink.advanced:
+				case <-done:
+					open = false
+				}
+			}
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-us")
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-us")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
 }

@@ -21,8 +21,9 @@ type Session struct {
 	ServerVersion int
 }
 
-// Sink receives the log. All calls come from one goroutine, in log order, and
-// nothing is acknowledged to Postgres before the call that covers it returned
+// Sink receives the log. The calls come one at a time, in log order, each after
+// the one before it has returned, though not always from the same goroutine.
+// Nothing is acknowledged to Postgres before the call that covers it returned
 // nil.
 type Sink interface {
 	// Connected is called before the first transaction of every session. An

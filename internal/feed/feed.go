@@ -15,10 +15,11 @@
 //   - Memory is bounded: the queue between reading and applying in bytes, open
 //     transactions by moving to disk.
 //
-// Run owns every goroutine: one reads the connection, one sends status
-// updates, and Run's own calls the Sink. So a slow Sink never makes the server
-// give the connection up. RequestReply and Status may be called from anywhere
-// at any time.
+// Run owns every goroutine: one reads the connection, and calls the Sink for
+// what is small as long as the Sink keeps up; Run's own calls it for the rest;
+// and one sends status updates, so that a slow Sink never makes the server give
+// the connection up. RequestReply and Status may be called from anywhere at any
+// time.
 //
 // The feed does not create or alter publications.
 package feed
@@ -29,9 +30,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -88,6 +91,15 @@ func (o Options) withDefaults() (Options, error) {
 		if err != nil {
 			return o, fmt.Errorf("connection string: %w", err)
 		}
+		// One connection string serves the whole process, and what it says to
+		// connection pools a server would refuse.
+		maps.DeleteFunc(cfg.RuntimeParams, func(name, _ string) bool {
+			switch name {
+			case "default_query_exec_mode", "statement_cache_capacity", "description_cache_capacity":
+				return true
+			}
+			return strings.HasPrefix(name, "pool_")
+		})
 		o.Config = cfg
 	}
 	if err := replication.CheckSlotName(o.Slot); err != nil {

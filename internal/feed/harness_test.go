@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/tidemarkdb/tidemark/internal/change"
 	"github.com/tidemarkdb/tidemark/internal/pgtest"
 	"github.com/tidemarkdb/tidemark/internal/revision"
@@ -274,7 +272,6 @@ func launch(t testing.TB, db *pgtest.Database, adjust ...func(*Options, *recorde
 	for _, a := range adjust {
 		a(&opts, sink)
 	}
-	ignore := goleak.IgnoreCurrent()
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &fixture{t: t, db: db, feed: New(opts, sink), sink: sink, cancel: cancel, done: make(chan error, 1)}
 	go func() { f.done <- f.feed.Run(ctx) }()
@@ -285,7 +282,6 @@ func launch(t testing.TB, db *pgtest.Database, adjust ...func(*Options, *recorde
 			t.Error(fault)
 		}
 		sink.mu.Unlock()
-		_ = ignore
 	})
 	return f
 }
@@ -412,4 +408,18 @@ func (f *fixture) awaitStatus(what string, cond func(Status) bool) Status {
 func (f *fixture) awaitError(target error) Status {
 	f.t.Helper()
 	return f.awaitStatus(target.Error(), func(s Status) bool { return errors.Is(s.LastError, target) })
+}
+
+// table makes a database with a table t and a publication.
+func table(t testing.TB, s *pgtest.Server) *pgtest.Database {
+	t.Helper()
+	var db *pgtest.Database
+	if s == nil {
+		db = pgtest.DB(t)
+	} else {
+		db = s.DB(t)
+	}
+	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY)`)
+	publish(t, db)
+	return db
 }

@@ -1,16 +1,16 @@
 package feed
 
 import (
+	"context"
 	"fmt"
+	"testing"
 	"time"
 
-	"context"
 	"github.com/jackc/pgx/v5"
-	"github.com/tidemarkdb/tidemark/internal/change"
-	"github.com/tidemarkdb/tidemark/internal/revision"
-	"testing"
 
+	"github.com/tidemarkdb/tidemark/internal/change"
 	"github.com/tidemarkdb/tidemark/internal/pgtest"
+	"github.com/tidemarkdb/tidemark/internal/revision"
 )
 
 func TestChanges(t *testing.T) {
@@ -43,25 +43,14 @@ func TestInterleaved(t *testing.T) {
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY)`)
 	publish(t, db)
 	f := follow(t, db)
-	ctx := context.Background()
-	a, b := db.Conn(t), db.Conn(t)
-	exec := func(first bool, sql string) {
-		t.Helper()
-		conn := b
-		if first {
-			conn = a
-		}
-		if _, err := conn.Exec(ctx, sql); err != nil {
-			t.Fatal(err)
-		}
-	}
-	exec(true, `BEGIN`)
-	exec(true, `INSERT INTO t VALUES (1)`)
-	exec(false, `BEGIN`)
-	exec(false, `INSERT INTO t VALUES (2)`)
-	exec(true, `INSERT INTO t VALUES (3)`)
-	exec(false, `COMMIT`)
-	exec(true, `COMMIT`)
+	run := conns(t, db, 2)
+	run(0, `BEGIN`)
+	run(0, `INSERT INTO t VALUES (1)`)
+	run(1, `BEGIN`)
+	run(1, `INSERT INTO t VALUES (2)`)
+	run(0, `INSERT INTO t VALUES (3)`)
+	run(1, `COMMIT`)
+	run(0, `COMMIT`)
 	f.expect(`
 		--
 		insert public.t (id=2)
@@ -474,7 +463,9 @@ func TestTextForm(t *testing.T) {
 	}
 	exec(`CREATE TABLE t (id int PRIMARY KEY, at timestamptz, d date, i interval, b bytea, f float8, s text)`)
 	exec(`CREATE PUBLICATION pub FOR ALL TABLES`)
-	f := follow(t, db, func(o *Options, _ *recorder) { o.DSN += "&timezone=Asia/Tokyo&datestyle=German" })
+	f := follow(t, db, func(o *Options, _ *recorder) {
+		o.DSN += "&timezone=Asia/Tokyo&datestyle=German&pool_max_conns=3&statement_cache_capacity=0"
+	})
 	exec(`INSERT INTO t VALUES (1, '2024-02-01 12:00+00', '2024-02-01', '1 day 2 hours', '\x00ff', 0.1::float8 + 0.2, 'ü')`)
 	lsn := func() revision.LSN {
 		var s string

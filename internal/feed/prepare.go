@@ -24,6 +24,10 @@ const (
 	holdUpEvery = 15 * time.Second
 )
 
+// checkTimeout bounds each step of an attempt to stream, except for the
+// creation of a slot.
+const checkTimeout = 30 * time.Second
+
 // prepared is a connection that is ready to stream.
 type prepared struct {
 	conn          *replication.Conn
@@ -38,7 +42,9 @@ type prepared struct {
 // feed's memory what breaks the epoch, so that nothing is forgotten if a later
 // step fails.
 func (f *Feed) prepare(ctx context.Context) (*prepared, error) {
-	conn, err := replication.Connect(ctx, f.opts.Config)
+	connectCtx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	conn, err := replication.Connect(connectCtx, f.opts.Config)
 	if err != nil {
 		return nil, &Error{Op: "connect", Err: err, Hint: connectHint(err)}
 	}
@@ -81,7 +87,9 @@ func (f *Feed) prepareOn(ctx context.Context, conn *replication.Conn) (*prepared
 	f.memory.gap = todo.gap
 	if todo.drop {
 		f.log.Error("replacing the slot", "why", todo.why)
-		if err := conn.DropSlot(ctx, f.opts.Slot); err != nil {
+		dropCtx, cancel := context.WithTimeout(ctx, checkTimeout)
+		defer cancel()
+		if err := conn.DropSlot(dropCtx, f.opts.Slot); err != nil {
 			return nil, slotError("drop slot", err)
 		}
 	}
@@ -101,6 +109,8 @@ func (f *Feed) prepareOn(ctx context.Context, conn *replication.Conn) (*prepared
 
 // look asks the server for all that plan needs.
 func (f *Feed) look(ctx context.Context, p *prepared) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
 	rows, err := p.conn.Query(ctx, "SHOW server_version_num")
 	if err != nil {
 		return err

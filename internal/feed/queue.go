@@ -11,54 +11,68 @@ import (
 const wakeBytes = 64 << 10
 
 // queue carries batches from the goroutine that reads the connection to the
-// one that applies. It is bounded in bytes, counting what was taken last until
-// the next take: put waits when it is full, which in the end makes the server
-// wait.
+// one that applies. It is bounded in bytes: half of the bound is for what
+// waits, the other half for what was taken last, until the next take. Put waits
+// when there is no room, which in the end makes the server wait.
+//
+// As long as little comes in and the taker has nothing to do, put hands the
+// batches back for the reader to apply itself: to wake another goroutine for
+// every small transaction costs more than to apply it. The taker cannot run at
+// that time, because there is nothing to take until the next put.
 type queue struct {
-	limit int
+	half int // of the bound
 
 	mu     sync.Mutex
 	ready  sync.Cond // for take
 	room   sync.Cond // for put
 	items  []replication.Batch
-	bytes  int // in items
-	taken  int // bytes of the last take
-	urgent bool
+	bytes  int   // in items
+	taken  int   // bytes of the last take
+	busy   bool  // the taker has what it took, or has not come yet
+	urgent bool  // the taker has been woken
 	err    error // set once: no more comes
 }
 
 func newQueue(limit int) *queue {
-	q := &queue{limit: limit}
+	q := &queue{half: limit / 2, busy: true}
 	q.ready.L, q.room.L = &q.mu, &q.mu
 	return q
 }
 
-// put hands on a batch and reports false when nobody takes any more. Urgent
-// says that there is something in it to act on.
-func (q *queue) put(b replication.Batch, urgent bool) bool {
+// put hands on a batch. Urgent says that there is something in it to act on.
+// What it returns, in the storage of into, is for the caller to apply before
+// the next put. Ok is false when nobody takes any more.
+func (q *queue) put(b replication.Batch, urgent bool, into []replication.Batch) (own []replication.Batch, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := b.Len()
-	for q.err == nil && q.bytes+q.taken > 0 && q.bytes+q.taken+n > q.limit {
-		if !q.urgent {
-			q.urgent = true
-			q.ready.Signal()
-		}
+	for q.err == nil && q.bytes > 0 && q.bytes+n > q.half {
+		q.wake()
 		q.room.Wait()
 	}
 	if q.err != nil {
 		b.Release()
-		return false
+		return nil, false
 	}
 	if last := len(q.items) - 1; last < 0 || !q.items[last].Extend(b) {
 		q.items = append(q.items, b)
 	}
 	q.bytes += n
-	if urgent || q.bytes >= wakeBytes {
+	switch {
+	case urgent && !q.busy && !q.urgent && q.bytes < wakeBytes:
+		own = q.items
+		q.items, q.bytes = into[:0], 0
+	case urgent || q.bytes >= wakeBytes:
+		q.wake()
+	}
+	return own, true
+}
+
+func (q *queue) wake() {
+	if !q.urgent {
 		q.urgent = true
 		q.ready.Signal()
 	}
-	return true
 }
 
 // take returns all that waits, in the storage of into, whose batches must have
@@ -66,10 +80,7 @@ func (q *queue) put(b replication.Batch, urgent bool) bool {
 func (q *queue) take(into []replication.Batch) ([]replication.Batch, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.taken > 0 {
-		q.taken = 0
-		q.room.Signal()
-	}
+	q.taken, q.busy = 0, false
 	for q.err == nil && !q.urgent {
 		q.ready.Wait()
 	}
@@ -78,7 +89,8 @@ func (q *queue) take(into []replication.Batch) ([]replication.Batch, error) {
 	}
 	out := q.items
 	q.items = into[:0]
-	q.taken, q.bytes, q.urgent = q.bytes, 0, false
+	q.taken, q.bytes, q.busy, q.urgent = q.bytes, 0, true, false
+	q.room.Signal()
 	return out, nil
 }
 

@@ -41,6 +41,7 @@ type rows struct {
 	// called whole because the root's identity is FULL, while the partition that
 	// logged it may have left out columns, and null may mean that.
 	viaRoot bool
+	change  change.Change // handed to yield
 }
 
 func checkWidth(rel *catalog.Relation, n int) error {

@@ -25,14 +25,15 @@ type session struct {
 	info   Session
 	queue  *queue
 
-	// covered is the frontier, written by the applying goroutine.
+	// covered is the frontier, written by whoever applies.
 	covered atomic.Uint64
 	acked   revision.LSN // last sent; belongs to the acknowledging goroutine
 
 	answer chan struct{} // holds a token while the server waits for a status
 	began  time.Time
 	heard  atomic.Int64 // when the last message came, in nanoseconds since began
-	// listening says that the reader waits for the server, not for the queue.
+	// listening says that the reader waits for the server, not for the queue or
+	// the sink.
 	listening atomic.Bool
 
 	tick         time.Duration // between status updates
@@ -60,7 +61,9 @@ func (f *Feed) session(ctx context.Context) (progress bool, err error) {
 	if modern {
 		opts.Protocol, opts.Streaming, opts.Messages = 2, true, true
 	}
-	stream, err := p.conn.Start(ctx, opts)
+	startCtx, cancel := context.WithTimeout(ctx, checkTimeout)
+	stream, err := p.conn.Start(startCtx, opts)
+	cancel()
 	if err != nil {
 		return false, slotError("start", err)
 	}
@@ -144,33 +147,33 @@ func (s *session) run(parent context.Context) error {
 	s.feed.status.attach(s.queue)
 
 	var work sync.WaitGroup
-	work.Go(func() { s.queue.close(s.read()) })
+	work.Go(func() { s.queue.close(s.read(ctx)) })
 	work.Go(func() {
 		if err := s.acknowledge(ctx); err != nil {
 			cancel(err)
 		}
 	})
-	err := s.deliver(ctx)
+	connected, err := s.deliver(ctx)
 	cancel(err)
 	if !unwatch() {
 		<-interrupted
 	}
-	work.Wait()
+	work.Wait() // the reader may be calling the sink
+	s.note(err)
+	if connected {
+		s.feed.sink.Disconnected(err)
+	}
 	s.end(parent.Err() != nil || errors.Is(err, ErrSink) || errors.Is(err, ErrSpill))
 	return err
 }
 
 // deliver calls the sink until the session is over, and returns why it is.
-func (s *session) deliver(ctx context.Context) error {
-	sink := s.feed.sink
-	if err := sink.Connected(ctx, s.info); err != nil {
-		return &Error{Op: "apply", Err: fmt.Errorf("%w: %w", ErrSink, err)}
+func (s *session) deliver(ctx context.Context) (connected bool, err error) {
+	if err := s.feed.sink.Connected(ctx, s.info); err != nil {
+		return false, &Error{Op: "apply", Err: fmt.Errorf("%w: %w", ErrSink, err)}
 	}
 	s.feed.status.streaming(s.info, s.stream.PID())
-	err := s.apply(ctx)
-	s.note(err)
-	sink.Disconnected(err)
-	return err
+	return true, s.apply(ctx)
 }
 
 // note remembers what an error says about the slot.
@@ -199,9 +202,11 @@ func (s *session) end(healthy bool) {
 
 func (s *session) position() revision.LSN { return revision.LSN(s.covered.Load()) }
 
-// read moves what the server sends into the queue until the connection fails.
-func (s *session) read() error {
+// read moves what the server sends into the queue, or applies it, until the
+// connection or the sink fails.
+func (s *session) read(ctx context.Context) error {
 	st := &s.feed.status
+	var spare []replication.Batch
 	for {
 		s.listening.Store(true)
 		b, err := s.stream.Receive()
@@ -216,10 +221,17 @@ func (s *session) read() error {
 			b.Release()
 			return fail("stream", err)
 		}
-		if !s.queue.put(b, urgent) {
+		own, ok := s.queue.put(b, urgent, spare)
+		if !ok {
 			return errors.New("stopped")
 		}
-		s.hear() // waiting for room is not silence of the server
+		if own != nil {
+			if err := s.applyAll(ctx, own); err != nil {
+				return err
+			}
+			spare = own
+		}
+		s.hear() // the time since is no silence of the server
 	}
 }
 

@@ -166,11 +166,13 @@ func (b *builder) skip(c *committed) error {
 	})
 }
 
-// changes yields what one message other than a relation means.
+// changes yields what one message other than a relation means. The change holds
+// until the next call.
 func (r *rows) changes(m pgoutput.Message, relations map[catalog.OID]*catalog.Relation,
 	yield func(*change.Change) error,
 ) error {
-	var c change.Change
+	c := &r.change
+	*c = change.Change{}
 	var oid uint32
 	switch m := m.(type) {
 	case *pgoutput.Insert:
@@ -185,14 +187,15 @@ func (r *rows) changes(m pgoutput.Message, relations map[catalog.OID]*catalog.Re
 			if rel == nil {
 				return unknownRelation(m.Type(), oid)
 			}
-			if err := yield(&change.Change{Op: change.Truncate, Relation: rel}); err != nil {
+			c.Op, c.Relation = change.Truncate, rel
+			if err := yield(c); err != nil {
 				return err
 			}
 		}
 		return nil
 	case *pgoutput.LogicalMessage:
 		c.Op = change.Define
-		return yield(&c)
+		return yield(c)
 	default:
 		return protocolError("%v inside a transaction", m.Type())
 	}
@@ -212,7 +215,7 @@ func (r *rows) changes(m pgoutput.Message, relations map[catalog.OID]*catalog.Re
 	if err != nil {
 		return err
 	}
-	return yield(&c)
+	return yield(c)
 }
 
 func unknownRelation(t pgoutput.Type, oid uint32) error {

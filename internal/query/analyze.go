@@ -67,11 +67,15 @@ func (a *analysis) run(opts Options) (*Endpoint, []Problem, error) {
 	}
 	if len(sd.Fields) == 0 {
 		line, col := f.Position(0)
-		return nil, []Problem{{File: f.Path, Line: line, Column: col, Message: "the statement returns no columns",
-			Hint: "an endpoint is a SELECT"}}, nil
+		return nil, []Problem{{
+			File: f.Path, Line: line, Column: col, Message: "the statement returns no columns",
+			Hint: "an endpoint is a SELECT",
+		}}, nil
 	}
-	e := &Endpoint{Name: f.Name, File: f.Path, Route: f.Route, TTL: f.TTL, One: f.One, SQL: f.SQL, Snapshot: snapshot,
-		byName: map[string]int{}}
+	e := &Endpoint{
+		Name: f.Name, File: f.Path, Route: f.Route, TTL: f.TTL, One: f.One, SQL: f.SQL, Snapshot: snapshot,
+		byName: map[string]int{},
+	}
 	if e.TTL == 0 {
 		e.TTL = opts.DefaultTTL
 	}
@@ -169,7 +173,7 @@ func (a *analysis) rejected(err error, skip int) (*Endpoint, []Problem, error) {
 	var pe *pgconn.PgError
 	msg, ok := serverMessage(err)
 	if !ok || !errors.As(err, &pe) {
-		return nil, nil, err
+		return nil, nil, refine(err)
 	}
 	p := Problem{File: a.file.Path, Message: a.named(msg), Hint: clause(a.named(pe.Hint))}
 	p.Line, p.Column = a.file.Position(0)
@@ -178,8 +182,29 @@ func (a *analysis) rejected(err error, skip int) (*Endpoint, []Problem, error) {
 	}
 	if pe.Code == "42P18" && p.Hint == "" {
 		p.Hint = "say which type it has, as in :name::text"
+		if m := numbered.FindStringSubmatch(pe.Message); m != nil {
+			p.Line, p.Column = a.file.mention(a.named(m[0]))
+		}
 	}
 	return nil, []Problem{p}, nil
+}
+
+// refine adds what to do about an error that is not about the statement.
+func refine(err error) error {
+	var pe *pgconn.PgError
+	if !errors.As(err, &pe) {
+		return err
+	}
+	switch pe.Code {
+	case "42501":
+		if strings.Contains(pe.Message, "temporary") {
+			return fmt.Errorf("%w; GRANT TEMPORARY ON DATABASE ... TO the role that tidemark connects as", err)
+		}
+		return fmt.Errorf("%w; GRANT the right to the role that tidemark connects as", err)
+	case "25006":
+		return fmt.Errorf("%w; endpoints are analysed on the primary", err)
+	}
+	return err
 }
 
 // clause makes a sentence of Postgres fit behind a semicolon.
@@ -246,9 +271,25 @@ func (a *analysis) result(e *Endpoint, f *frame, fields []pgconn.FieldDescriptio
 	for _, fd := range fields {
 		t := a.srv.typ(fd.DataTypeOID)
 		e.Columns = append(e.Columns, Column{Name: fd.Name, Type: catalog.OID(fd.DataTypeOID), TypeName: t.name})
+		a.jsonCast(f, fd)
 		if base := a.srv.base(fd.DataTypeOID); isNameType(base.oid) || isNameType(base.element) {
 			a.refuse(f, true, -1, fd.Name, volatileHint, reasonShownByName, t.name)
 		}
+	}
+}
+
+// jsonCast judges the function by which a type says how it becomes JSON; a fill
+// calls it.
+func (a *analysis) jsonCast(f *frame, fd pgconn.FieldDescription) {
+	t := a.srv.base(fd.DataTypeOID)
+	if t.element != 0 {
+		t = a.srv.base(t.element)
+	}
+	if t.oid < firstUserOID {
+		return
+	}
+	for _, oid := range column1[uint32](a.srv, "a cast", `SELECT castfunc FROM pg_cast WHERE castsource = $1 AND casttarget = 'json'::regtype AND castfunc <> 0`, t.oid) {
+		a.call(&level{frame: f}, oid, nil, -1)
 	}
 }
 
@@ -262,8 +303,10 @@ func (a *analysis) clock(top *frame) {
 			continue
 		}
 		line, col := a.file.lines.at(t.pos)
-		a.refusals = append(a.refusals, refusal{soft: true, Problem: Problem{File: a.file.Path, Line: line, Column: col,
-			Message: fmt.Sprintf("the constant '%s' is read as a date or time, and %s", t.text, reasonTime), Hint: volatileHint}})
+		a.refusals = append(a.refusals, refusal{soft: true, Problem: Problem{
+			File: a.file.Path, Line: line, Column: col,
+			Message: fmt.Sprintf("the constant '%s' is read as a date or time, and %s", t.text, reasonTime), Hint: volatileHint,
+		}})
 	}
 }
 
@@ -294,8 +337,10 @@ func (a *analysis) dependencies(e *Endpoint) {
 	}
 	for _, oid := range slices.Sorted(maps.Keys(a.tables)) {
 		r := a.tables[oid]
-		e.Tables = append(e.Tables, Table{OID: catalog.OID(oid), Schema: r.schema, Name: r.name,
-			Identity: catalog.Identity(r.identity[0]), HasKey: r.hasKey, Partitioned: r.kind == "p"})
+		e.Tables = append(e.Tables, Table{
+			OID: catalog.OID(oid), Schema: r.schema, Name: r.name,
+			Identity: catalog.Identity(r.identity[0]), HasKey: r.hasKey, Partitioned: r.kind == "p",
+		})
 	}
 	for oid := range a.srv.types {
 		if oid >= firstUserOID {

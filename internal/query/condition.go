@@ -252,8 +252,10 @@ func (a *analysis) rowComparison(sc scope, n *node) *condition {
 		return unknown()
 	}
 	op := a.srv.operator(uint32(ops[0]))
-	strategy := map[int]int{btreeLess: btreeLessEqual, btreeLessEqual: btreeLessEqual,
-		btreeGreaterEqual: btreeGreaterEqual, btreeGreater: btreeGreaterEqual}[op.strategy]
+	strategy := map[int]int{
+		btreeLess: btreeLessEqual, btreeLessEqual: btreeLessEqual,
+		btreeGreaterEqual: btreeGreaterEqual, btreeGreater: btreeGreaterEqual,
+	}[op.strategy]
 	if strategy == 0 || op.oid >= firstUserOID {
 		return unknown()
 	}

@@ -67,8 +67,10 @@ const pgEpoch = 946684800
 
 // datumText returns the text form of a value, without its length word.
 func (a *analysis) datumText(typ uint32, raw []byte) (string, bool) {
-	width := map[uint32]int{oidBool: 1, oidInt2: 2, oidInt4: 4, oidInt8: 8, oidOID: 4, oidFloat8: 8,
-		oidDate: 4, oidTimestamp: 8, oidTimestamptz: 8, oidUUID: 16}[typ]
+	width := map[uint32]int{
+		oidBool: 1, oidInt2: 2, oidInt4: 4, oidInt8: 8, oidOID: 4, oidFloat8: 8,
+		oidDate: 4, oidTimestamp: 8, oidTimestamptz: 8, oidUUID: 16,
+	}[typ]
 	if len(raw) < width {
 		return "", false
 	}

@@ -1,3 +1,31 @@
+// Package query turns endpoint files into endpoints: SQL that Postgres has
+// analysed, parameters that can be checked without it, and the rows and tables
+// that each answer depends on.
+//
+// The road of a file:
+//
+//	ParseFile   text → File          header, route, :name parameters (pure)
+//	Analyze     File → Endpoint      what it means and reads, by the server's own analysis
+//	Bind        Endpoint → Binding   one set of parameters: the key of an answer (pure)
+//	Deps        Binding → match.Dependency, one per reference to a table (pure)
+//
+// Contract: a statement is analysed by Postgres and never by tidemark. Every
+// table that it can read, through views, functions and row security, is among
+// Endpoint.Reads, or the file has a problem. A row that does not pass the Tests
+// of a Dependency takes no part in the answer; what is not understood narrows
+// nothing. A file whose answer something other than rows can change is refused
+// with the reason, unless its author accepts that with volatile: ok and a ttl.
+//
+// What it trusts: the IMMUTABLE label of functions in languages other than SQL;
+// that fills run with the role, the search_path and the Settings of the
+// analysis; and that an endpoint is analysed again after a change of a
+// definition, which Snapshot, or else Fingerprint, tells.
+//
+// A statement without ORDER BY has no order of its own, and one whose LIMIT
+// cuts between equal rows has several answers: any of them may be kept.
+//
+// Files, endpoints, bindings and routers are immutable and safe for concurrent
+// use. Nothing here executes an endpoint.
 package query
 
 import (
@@ -94,7 +122,7 @@ func (e *Endpoint) ParamTypes() []uint32 {
 // kept; so is ORDER BY, because Postgres does not reorder the rows of a
 // subquery that nothing is done to.
 func (e *Endpoint) FillSQL() string {
-	return "SELECT row_to_json(tidemark_row)::text FROM (" + e.SQL + "\n) tidemark_row"
+	return "SELECT row_to_json(tidemark_row.*)::text FROM (" + e.SQL + "\n) tidemark_row"
 }
 
 // Setting is one parameter of a session.

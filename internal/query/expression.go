@@ -104,9 +104,11 @@ func (a *analysis) clockType(oid uint32) bool {
 
 // sqlValue refuses CURRENT_DATE, CURRENT_USER and the like (SQLValueFunctionOp).
 func (a *analysis) sqlValue(l *level, op, loc int) {
-	names := [...]string{"current_date", "current_time", "current_time", "current_timestamp", "current_timestamp",
+	names := [...]string{
+		"current_date", "current_time", "current_time", "current_timestamp", "current_timestamp",
 		"localtime", "localtime", "localtimestamp", "localtimestamp",
-		"current_role", "current_user", "user", "session_user", "current_catalog", "current_schema"}
+		"current_role", "current_user", "user", "session_user", "current_catalog", "current_schema",
+	}
 	name, reason := "this", reasonSession
 	if op >= 0 && op < len(names) {
 		name = names[op]

@@ -171,9 +171,11 @@ func (p *fileParser) statement() {
 	for _, name := range f.Route.params() {
 		if numbers[name] == 0 {
 			line, col := f.lines.at(p.routePos())
-			p.problems = append(p.problems, Problem{File: f.Path, Line: line, Column: col,
+			p.problems = append(p.problems, Problem{
+				File: f.Path, Line: line, Column: col,
 				Message: fmt.Sprintf("the path has {%s}, and the statement does not use :%s", name, name),
-				Hint:    fmt.Sprintf("use :%s in the statement or take it out of the path", name)})
+				Hint:    fmt.Sprintf("use :%s in the statement or take it out of the path", name),
+			})
 		}
 	}
 }

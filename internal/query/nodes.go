@@ -79,8 +79,10 @@ func resultType(n *node) uint32 {
 	if n == nil {
 		return 0
 	}
-	for _, field := range [...]string{"vartype", "paramtype", "consttype", "funcresulttype", "opresulttype", "resulttype",
-		"aggtype", "wintype", "casetype", "coalescetype", "minmaxtype", "array_typeid", "row_typeid", "refrestype", "typeId"} {
+	for _, field := range [...]string{
+		"vartype", "paramtype", "consttype", "funcresulttype", "opresulttype", "resulttype",
+		"aggtype", "wintype", "casetype", "coalescetype", "minmaxtype", "array_typeid", "row_typeid", "refrestype", "typeId",
+	} {
 		if oid := n.OID(field); oid != 0 {
 			return oid
 		}

@@ -149,8 +149,10 @@ func (a *analysis) resolve(l *level, entries map[int]bool, varno, attno int) *co
 		if c == nil || c.generated || e.ref.loose {
 			return nil
 		}
-		return &columnRef{ref: e.ref.index, name: c.name, typ: c.typ, base: a.srv.base(c.typ).oid,
-			class: a.class(c.typ), nullable: nullable}
+		return &columnRef{
+			ref: e.ref.index, name: c.name, typ: c.typ, base: a.srv.base(c.typ).oid,
+			class: a.class(c.typ), nullable: nullable,
+		}
 	}
 	sub := e.sub
 	if e.kind == rteCTE {

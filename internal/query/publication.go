@@ -10,10 +10,10 @@ import (
 // published checks that the log tells of every change of every table.
 func (a *analysis) published(e *Endpoint, name string) []Problem {
 	s := a.srv
-	var all, ins, upd, del, trunc, viaRoot bool
+	var ins, upd, del, trunc, viaRoot bool
 	if !s.row("the publication", `
-		SELECT puballtables, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot FROM pg_publication WHERE pubname = $1`,
-		[]any{name}, &all, &ins, &upd, &del, &trunc, &viaRoot) {
+		SELECT pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot FROM pg_publication WHERE pubname = $1`,
+		[]any{name}, &ins, &upd, &del, &trunc, &viaRoot) {
 		if s.err != nil || len(e.Tables) == 0 {
 			return nil
 		}
@@ -29,31 +29,30 @@ func (a *analysis) published(e *Endpoint, name string) []Problem {
 		problem("", fmt.Sprintf("ALTER PUBLICATION %s SET (publish = 'insert, update, delete, truncate')", pub),
 			"the publication %s leaves out some kinds of change", name)
 	}
-	partial := a.partial(name)
-	missing := map[uint32]bool{}
 	present := map[uint32]bool{}
 	for _, oid := range column1[uint32](s, "the published tables", `
-		SELECT c.oid FROM pg_publication_tables t JOIN pg_namespace n ON n.nspname = t.schemaname
-		JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename WHERE t.pubname = $1`, name) {
+		WITH RECURSIVE published(oid) AS (
+			SELECT c.oid FROM pg_publication_tables t JOIN pg_namespace n ON n.nspname = t.schemaname
+			JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename WHERE t.pubname = $1
+			UNION SELECT i.inhrelid FROM published p JOIN pg_class r ON r.oid = p.oid AND r.relkind = 'p'
+			JOIN pg_inherits i ON i.inhparent = p.oid)
+		SELECT oid FROM published`, name) {
 		present[oid] = true
 	}
+	partial := a.partial(name)
 	for _, t := range e.Tables {
 		oid := uint32(t.OID)
 		table := pgx.Identifier{t.Schema, t.Name}.Sanitize()
-		switch {
-		case t.Partitioned:
-			if viaRoot {
-				problem(t.Name, fmt.Sprintf("ALTER PUBLICATION %s SET (publish_via_partition_root = false)", pub),
-					"the publication %s publishes the partitions of %s as if they were one table, and a TRUNCATE of one of them would be missed", name, t)
-			}
-		case !present[oid] && !missing[oid] && !viaRoot:
-			missing[oid] = true
-			problem(t.Name, fmt.Sprintf("ALTER PUBLICATION %s ADD TABLE %s, or run tidemark init", pub, table),
-				"the table %s is not in the publication %s", t, name)
-		}
-		if what := partial[oid]; what != "" {
+		switch what := partial[oid]; {
+		case what != "":
 			problem(t.Name, fmt.Sprintf("ALTER PUBLICATION %s DROP TABLE %s; ALTER PUBLICATION %s ADD TABLE %s", pub, table, pub, table),
 				"the publication %s has %s for the table %s, so the log leaves changes out", name, what, t)
+		case !t.Partitioned && !present[oid]:
+			problem(t.Name, fmt.Sprintf("ALTER PUBLICATION %s ADD TABLE %s, or run tidemark init", pub, table),
+				"the table %s is not in the publication %s", t, name)
+		case viaRoot && a.srv.relation(oid).partition:
+			problem(t.Name, fmt.Sprintf("ALTER PUBLICATION %s SET (publish_via_partition_root = false)", pub),
+				"the publication %s publishes the partition %s as its parent, and a TRUNCATE of it would be missed", name, t)
 		}
 	}
 	return problems

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/tidemarkdb/tidemark/internal/catalog"
-	"github.com/tidemarkdb/tidemark/internal/match"
 	"github.com/tidemarkdb/tidemark/internal/query/nodetree"
 )
 
@@ -90,7 +89,6 @@ type tableRef struct {
 	// loose says that no condition narrows it: why is for Explain.
 	loose bool
 	why   string
-	reads *match.Reads
 }
 
 func (e *entry) read(attno int) {
@@ -112,8 +110,10 @@ func (a *analysis) refuse(f *frame, soft bool, loc int, name, hint, format strin
 	if f.via != "" {
 		msg += " (in " + f.via + ")"
 	}
-	a.refusals = append(a.refusals, refusal{soft: soft,
-		Problem: Problem{File: a.file.Path, Line: line, Column: col, Message: msg, Hint: hint}})
+	a.refusals = append(a.refusals, refusal{
+		soft:    soft,
+		Problem: Problem{File: a.file.Path, Line: line, Column: col, Message: msg, Hint: hint},
+	})
 }
 
 func (a *analysis) where(f *frame, loc int, name string) (line, column int) {

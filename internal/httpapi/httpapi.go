@@ -192,6 +192,9 @@ func rendered(v *answer.Version, now time.Time) *answer.Rendered {
 	m := &answer.Rendered{Second: second}
 	m.Age[0] = strconv.FormatInt(age(v, now), 10)
 	m.Status[0] = "tidemark; hit; ttl=" + strconv.FormatInt(ttl(v, now), 10)
+	m.Head = []byte(statusLine(http.StatusOK) + "Age: " + m.Age[0] + "\r\nCache-Control: " + revalidate[0] +
+		"\r\nCache-Status: " + m.Status[0] + "\r\nContent-Length: " + v.Length[0] + "\r\nContent-Type: " + typeJSON[0] +
+		"\r\nEtag: " + v.ETag[0] + "\r\nVary: " + varyHeaders[0] + "\r\n" + HeaderToken + ": ")
 	v.Rendered.Store(m)
 	return m
 }

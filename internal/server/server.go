@@ -77,7 +77,7 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 	if o.Listening != nil {
 		o.Listening(public.Addr().String(), admin.Addr().String())
 	}
-	return serve(ctx, t, public, admin, o)
+	return serve(ctx, t, public, admin, cfg.Listen.TLSCert != "", o)
 }
 
 func listen(ctx context.Context, key, addr string) (net.Listener, error) {
@@ -88,17 +88,28 @@ func listen(ctx context.Context, key, addr string) (net.Listener, error) {
 	return l, nil
 }
 
-func serve(ctx context.Context, t *tenant.Tenant, public, admin net.Listener, o Options) error {
+// face is one listener's server.
+type face interface {
+	Serve(net.Listener) error
+	Shutdown(context.Context) error
+}
+
+func serve(ctx context.Context, t *tenant.Tenant, public, admin net.Listener, secure bool, o Options) error {
 	// The tenant goes on until the last request is answered.
 	following, stopFollowing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopFollowing()
 	faces, ctx := errgroup.WithContext(ctx)
 	var follow errgroup.Group
 	follow.Go(func() error { return t.Run(following) })
-	servers := []*http.Server{httpapi.Server(httpapi.New(t, o.Log), o.Log), httpapi.Server(adminapi.New(t, o.Log), o.Log)}
+	handler := httpapi.New(t, o.Log)
+	var front face = httpapi.NewFront(handler, o.Log)
+	if secure {
+		front = httpapi.Server(handler, o.Log)
+	}
+	servers := []face{front, httpapi.Server(adminapi.New(t, o.Log), o.Log)}
 	for i, l := range []net.Listener{public, admin} {
 		faces.Go(func() error {
-			if err := servers[i].Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			if err := servers[i].Serve(l); ctx.Err() == nil && !errors.Is(err, http.ErrServerClosed) {
 				return err
 			}
 			return nil
@@ -108,9 +119,10 @@ func serve(ctx context.Context, t *tenant.Tenant, public, admin net.Listener, o 
 		<-ctx.Done()
 		draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 		defer cancel()
+		public.Close()
 		for _, s := range servers {
 			if err := s.Shutdown(draining); err != nil {
-				s.Close()
+				o.Log.Warn("requests under way were cut off", "err", err)
 			}
 		}
 		return nil

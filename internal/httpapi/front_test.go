@@ -1,0 +1,246 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tidemarkdb/tidemark/internal/httpapi"
+	"github.com/tidemarkdb/tidemark/internal/pgtest"
+	"github.com/tidemarkdb/tidemark/internal/tenant"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// open starts a tenant and serves it by the front and by net/http alone.
+func open(t *testing.T) (front, plain string, db *pgtest.Database, shutdown func() error) {
+	t.Helper()
+	db = pgtest.DB(t)
+	db.Exec(t, `CREATE TABLE users (id int PRIMARY KEY, name text); ALTER TABLE users REPLICA IDENTITY FULL;
+		INSERT INTO users SELECT n, repeat('x', n * 50) FROM generate_series(1, 60) n;
+		CREATE PUBLICATION tidemark FOR TABLE users`)
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"user.sql": "-- GET /v1/users/{id}\n-- result: one\nSELECT id, name FROM users WHERE id = :id",
+		"all.sql":  "-- GET /v1/all\nSELECT id, name FROM users ORDER BY id",
+		"slow.sql": "-- GET /v1/slow\nSELECT count(*) AS n FROM users, generate_series(1, 100000) g",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log := slog.New(slog.DiscardHandler)
+	ten, err := tenant.Open(context.Background(), tenant.Options{
+		Database: db.DSN(), Endpoints: dir, Slot: "front_" + db.Name, Publication: "tidemark", GCWindow: time.Minute, Logger: log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- ten.Run(ctx) }()
+	for end := time.Now().Add(10 * time.Second); !ten.Status().Ready; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("never ready")
+		}
+	}
+	h := httpapi.New(ten, log)
+	f, s := httpapi.NewFront(h, log), httpapi.Server(h, log)
+	var listeners []net.Listener
+	var served sync.WaitGroup
+	for _, serve := range []func(net.Listener) error{f.Serve, s.Serve} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		listeners = append(listeners, l)
+		served.Add(1)
+		go func() {
+			defer served.Done()
+			serve(l)
+		}()
+	}
+	var once sync.Once
+	shutdown = func() (err error) {
+		once.Do(func() {
+			drain, stop := context.WithTimeout(context.Background(), 10*time.Second)
+			defer stop()
+			listeners[0].Close()
+			err = f.Shutdown(drain)
+			s.Close()
+			served.Wait()
+			cancel()
+			if rerr := <-done; rerr != nil {
+				t.Error(rerr)
+			}
+			ten.Close()
+		})
+		return err
+	}
+	t.Cleanup(func() { shutdown() })
+	return listeners[0].Addr().String(), listeners[1].Addr().String(), db, shutdown
+}
+
+// exchange sends bytes, in pieces, and reads what comes until n responses are
+// there or the server closes.
+func exchange(t *testing.T, addr, raw string, pieces, n int) []string {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	for i := range pieces {
+		from, to := len(raw)*i/pieces, len(raw)*(i+1)/pieces
+		if _, err := io.WriteString(c, raw[from:to]); err != nil {
+			break
+		}
+		if pieces > 1 {
+			time.Sleep(2 * time.Millisecond)
+		}
+	}
+	if n == 0 {
+		// Not at once: a client that closes is taken for one that is gone.
+		defer time.AfterFunc(80*time.Millisecond, func() { c.(*net.TCPConn).CloseWrite() }).Stop()
+	}
+	var out []string
+	r := bufio.NewReader(c)
+	for n == 0 || len(out) < n {
+		res, err := http.ReadResponse(r, nil)
+		if err != nil {
+			break
+		}
+		body, err := io.ReadAll(res.Body)
+		if err != nil {
+			out = append(out, "cut short: "+err.Error())
+			break
+		}
+		// What depends on the moment is no difference.
+		for _, h := range []string{"Date", "Age", "Cache-Status", "Tidemark-Token", "Connection"} {
+			if res.Header.Get(h) != "" {
+				res.Header.Set(h, "…")
+			}
+		}
+		res.Header.Del("Connection")
+		var b bytes.Buffer
+		res.Header.Write(&b)
+		out = append(out, fmt.Sprintf("%s %d\n%s\n%s", res.Proto, res.StatusCode, b.String(), body))
+	}
+	return out
+}
+
+// TestFrontAgrees sends the same bytes to the front and to net/http alone and
+// compares what comes back, response by response.
+func TestFrontAgrees(t *testing.T) {
+	front, plain, _, _ := open(t)
+	const host = "Host: x\r\n"
+	get := func(path, headers string) string { return "GET " + path + " HTTP/1.1\r\n" + host + headers + "\r\n" }
+	etag := strings.TrimSpace(strings.SplitN(strings.SplitN(exchange(t, plain, get("/v1/users/1", ""), 1, 1)[0], "Etag: ", 2)[1], "\n", 2)[0])
+	exchange(t, plain, get("/v1/users/50", ""), 1, 1)
+	for name, raw := range map[string]string{
+		"a hit":                    get("/v1/users/1", ""),
+		"a large hit":              get("/v1/all", "") + get("/v1/all", ""),
+		"a miss, then a hit":       get("/v1/users/2", "") + get("/v1/users/2", ""),
+		"pipelined":                strings.Repeat(get("/v1/users/1", "User-Agent: y\r\nAccept: */*\r\n"), 40),
+		"not found":                get("/v1/users/999", "") + get("/v1/users/999", ""),
+		"no endpoint":              get("/nothing", ""),
+		"a bad parameter":          get("/v1/users/x", ""),
+		"another spelling":         get("/v1/users/01", ""),
+		"not modified":             get("/v1/users/1", "If-None-Match: "+etag+"\r\n"),
+		"modified":                 get("/v1/users/1", "If-None-Match: \"other\"\r\n"),
+		"gzip, small":              get("/v1/users/1", "Accept-Encoding: gzip\r\n"),
+		"gzip, large":              get("/v1/users/50", "Accept-Encoding: gzip\r\n"),
+		"gzip refused":             get("/v1/users/50", "Accept-Encoding: gzip;q=0\r\n"),
+		"a level":                  get("/v1/users/1", "tidemark-consistency: fully_consistent\r\n"),
+		"a bad level":              get("/v1/users/1", "Tidemark-Consistency: soon\r\n"),
+		"two levels":               get("/v1/users/1", "Tidemark-Consistency: fully_consistent\r\nTidemark-Consistency: fully_consistent\r\n"),
+		"HEAD":                     "HEAD /v1/users/1 HTTP/1.1\r\n" + host + "\r\n" + get("/v1/users/1", "Connection: close\r\n"),
+		"POST":                     "POST /v1/users/1 HTTP/1.1\r\n" + host + "Content-Length: 3\r\n\r\nabc" + get("/v1/users/1", ""),
+		"a body":                   get("/v1/users/1", "Content-Length: 3\r\n") + "abc" + get("/v1/users/1", ""),
+		"a chunked body":           get("/v1/users/1", "Transfer-Encoding: chunked\r\n") + "3\r\nabc\r\n0\r\n\r\n" + get("/v1/users/1", ""),
+		"length and chunks":        get("/v1/users/1", "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n") + "0\r\n\r\n",
+		"two lengths":              get("/v1/users/1", "Content-Length: 3\r\nContent-Length: 4\r\n") + "abcd",
+		"close":                    get("/v1/users/1", "Connection: close\r\n") + get("/v1/users/1", ""),
+		"keep-alive":               get("/v1/users/1", "Connection: Keep-Alive\r\n") + get("/v1/users/1", ""),
+		"HTTP/1.0":                 "GET /v1/users/1 HTTP/1.0\r\n\r\n",
+		"no host":                  "GET /v1/users/1 HTTP/1.1\r\n\r\n",
+		"two hosts":                get("/v1/users/1", "Host: y\r\n"),
+		"a space before the colon": get("/v1/users/1", "X : y\r\n"),
+		"a folded line":            get("/v1/users/1", "X: y\r\n z\r\n"),
+		"a bare line feed":         "GET /v1/users/1 HTTP/1.1\n" + host + "\n",
+		"a null":                   get("/v1/users/1", "X: a\x00b\r\n"),
+		"no name":                  get("/v1/users/1", ": b\r\n"),
+		"absolute form":            "GET http://x/v1/users/1 HTTP/1.1\r\n" + host + "\r\n",
+		"a star":                   "OPTIONS * HTTP/1.1\r\n" + host + "\r\n",
+		"a fragment":               get("/v1/users/1#a", ""),
+		"an encoded path":          get("/v1/users/%31", ""),
+		"a broken escape":          get("/v1/users/%3", ""),
+		"a query that is not one":  get("/v1/users/1?%zz", ""),
+		"a control character":      get("/v1/users/1\x01", ""),
+		"a long head":              get("/v1/users/1", "X: "+strings.Repeat("a", 6000)+"\r\n"),
+		"too long a target":        get("/v1/users/1?x="+strings.Repeat("a", 9000), ""),
+		"lower-case method":        "get /v1/users/1 HTTP/1.1\r\n" + host + "\r\n",
+		"nonsense":                 "\x16\x03\x01\x02\x00\r\n\r\n",
+		"an expectation":           get("/v1/users/1", "Expect: 100-continue\r\n"),
+		"an upgrade":               get("/v1/users/1", "Connection: Upgrade\r\nUpgrade: h2c\r\n"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := exchange(t, plain, raw, 1, 0)
+			for pieces := range 4 {
+				if d := cmp.Diff(want, exchange(t, front, raw, 1+pieces, 0)); d != "" {
+					t.Errorf("in %d pieces: net/http alone (-), the front (+):\n%s", 1+pieces, d)
+				}
+			}
+		})
+	}
+}
+
+func TestFrontSeesWrites(t *testing.T) {
+	front, _, db, _ := open(t)
+	get := "GET /v1/users/1 HTTP/1.1\r\nHost: x\r\n\r\n"
+	for n := range 50 {
+		db.Exec(t, fmt.Sprintf("UPDATE users SET name = 'n%d' WHERE id = 1", n))
+		fresh := strings.Replace(get, "\r\n\r\n", "\r\nTidemark-Consistency: fully_consistent\r\n\r\n", 1)
+		for i, res := range exchange(t, front, fresh+get+get, 1, 3) {
+			if !strings.HasSuffix(res, fmt.Sprintf(`{"id":1,"name":"n%d"}`, n)) {
+				t.Fatalf("response %d after write %d: %s", i, n, res)
+			}
+		}
+	}
+}
+
+func TestFrontShutdown(t *testing.T) {
+	front, _, _, shutdown := open(t)
+	idle, err := net.Dial("tcp", front)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer idle.Close()
+	slow := make(chan []string, 1)
+	go func() { slow <- exchange(t, front, "GET /v1/slow HTTP/1.1\r\nHost: x\r\n\r\n", 1, 1) }()
+	time.Sleep(50 * time.Millisecond) // under way
+	began := time.Now()
+	if err := shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	if res := <-slow; len(res) != 1 || !strings.Contains(res[0], `[{"n":6000000}]`) {
+		t.Errorf("a request under way got %q", res)
+	}
+	if d := time.Since(began); d > 9*time.Second {
+		t.Errorf("an idle connection held it up for %s", d)
+	}
+}

@@ -173,6 +173,7 @@ type Version struct {
 type Rendered struct {
 	Second      int64 // Unix
 	Age, Status [1]string
+	Head        []byte // the header lines of a hit, but for those that change with every commit
 }
 
 // TrueAt reports whether the version is known to be true at a position that the

@@ -25,8 +25,8 @@ type Need struct {
 
 // Hit returns the current version of the answer named by key, and the position
 // that it is served as of, if minimize_latency may have it.
-// The frontier is the one that the position belongs to.
-func (s *Store) Hit(key string, now time.Time) (*Version, *Group, revision.LSN, *revision.Frontier) {
+// The frontier is the one that the position belongs to. The key is not kept.
+func (s *Store) Hit(key string, now time.Time) (*Version, *Entry, revision.LSN, *revision.Frontier) {
 	if s.frozen.Load() {
 		return nil, nil, 0, nil
 	}
@@ -43,7 +43,7 @@ func (s *Store) Hit(key string, now time.Time) (*Version, *Group, revision.LSN, 
 		e.visited.Store(true)
 	}
 	e.group.Hits.Add(1)
-	return v, e.group, at, f
+	return v, e, at, f
 }
 
 // currentAt returns the current version if it is true at the frontier, and the

@@ -83,6 +83,12 @@ type Entry struct {
 	kept []*Version // earlier ones, oldest first
 }
 
+// Key returns the key of the entry's answer.
+func (e *Entry) Key() string { return e.key }
+
+// Name returns the name of the entry's group.
+func (e *Entry) Name() string { return e.group.Name }
+
 // NewStore returns an empty store at a frontier.
 func NewStore(opts Options, source revision.Source, at revision.LSN) *Store {
 	setDefault(&opts.MaxMemory, 512<<20)

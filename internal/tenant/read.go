@@ -37,13 +37,13 @@ type Reply struct {
 
 // Hit returns the answer that is in memory under a path with its query, in the
 // canonical form that a binding's key has, if minimize_latency may have it. It
-// is the fast road; Read is the whole one.
+// is the fast road; Read is the whole one. uri is not kept.
 func (t *Tenant) Hit(uri string, now time.Time) (Reply, bool) {
-	v, g, at, f := t.store.Hit(uri, now)
+	v, e, at, f := t.store.Hit(uri, now)
 	if v == nil {
 		return Reply{}, false
 	}
-	r := Reply{Reply: answer.Reply{Version: v, At: at, Exact: true, Outcome: answer.Hit}, Endpoint: g.Name, Key: uri}
+	r := Reply{Reply: answer.Reply{Version: v, At: at, Exact: true, Outcome: answer.Hit}, Endpoint: e.Name(), Key: e.Key()}
 	r.Token = t.token(f.Source, at, true)
 	return r, true
 }

@@ -84,6 +84,8 @@ type Pin struct {
 // analysed once.
 type Group struct {
 	Name string
+	// Volatile answers are only for those who ask for no freshness.
+	Volatile bool
 	*Counters
 	retired atomic.Bool
 }

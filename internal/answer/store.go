@@ -86,8 +86,8 @@ type Entry struct {
 // Key returns the key of the entry's answer.
 func (e *Entry) Key() string { return e.key }
 
-// Name returns the name of the entry's group.
-func (e *Entry) Name() string { return e.group.Name }
+// Group returns the group that the entry belongs to.
+func (e *Entry) Group() *Group { return e.group }
 
 // NewStore returns an empty store at a frontier.
 func NewStore(opts Options, source revision.Source, at revision.LSN) *Store {

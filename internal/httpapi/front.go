@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 	"unsafe"
+
+	"github.com/tidemarkdb/tidemark/internal/tenant"
 )
 
 // Front serves plain HTTP/1.1 connections. It answers the one kind of request
@@ -259,7 +261,20 @@ func (c *frontConn) requests(now time.Time) (keep, ok bool) {
 func (c *frontConn) hit(req request, now time.Time) bool {
 	// The bytes do not change while the string is used, and it is not kept.
 	uri := unsafe.String(unsafe.SliceData(req.target), len(req.target))
-	reply, ok := c.front.handler.tenant.Hit(uri, now)
+	t := c.front.handler.tenant
+	var reply tenant.Reply
+	var ok bool
+	if req.fully {
+		if len(c.out) > 0 { // earlier answers should not wait for a question
+			if _, err := c.conn.Write(c.out); err != nil {
+				return false
+			}
+			c.out = c.out[:0]
+		}
+		reply, ok = t.HitFully(uri)
+	} else {
+		reply, ok = t.Hit(uri, now)
+	}
 	if !ok {
 		return false
 	}

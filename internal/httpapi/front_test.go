@@ -34,9 +34,10 @@ func open(t *testing.T) (front, plain string, db *pgtest.Database, shutdown func
 		CREATE PUBLICATION tidemark FOR TABLE users`)
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"user.sql": "-- GET /v1/users/{id}\n-- result: one\nSELECT id, name FROM users WHERE id = :id",
-		"all.sql":  "-- GET /v1/all\nSELECT id, name FROM users ORDER BY id",
-		"slow.sql": "-- GET /v1/slow\nSELECT count(*) AS n FROM users, generate_series(1, 100000) g",
+		"user.sql":  "-- GET /v1/users/{id}\n-- result: one\nSELECT id, name FROM users WHERE id = :id",
+		"all.sql":   "-- GET /v1/all\nSELECT id, name FROM users ORDER BY id",
+		"clock.sql": "-- GET /v1/clock\n-- volatile: ok\n-- ttl: 1h\nSELECT clock_timestamp() AS t FROM users LIMIT 1",
+		"slow.sql":  "-- GET /v1/slow\nSELECT count(*) AS n FROM users, generate_series(1, 100000) g",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -220,6 +221,17 @@ func TestFrontSeesWrites(t *testing.T) {
 				t.Fatalf("response %d after write %d: %s", i, n, res)
 			}
 		}
+	}
+}
+
+// TestFrontVolatile asks for what no memory holds.
+func TestFrontVolatile(t *testing.T) {
+	front, _, _, _ := open(t)
+	get := "GET /v1/clock HTTP/1.1\r\nHost: x\r\n\r\n"
+	fully := "GET /v1/clock HTTP/1.1\r\nHost: x\r\nTidemark-Consistency: fully_consistent\r\n\r\n"
+	res := exchange(t, front, get+get+fully+fully, 1, 4)
+	if len(res) != 4 || res[0] != res[1] || res[1] == res[2] || res[2] == res[3] {
+		t.Errorf("%q", res)
 	}
 }
 

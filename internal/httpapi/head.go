@@ -12,6 +12,7 @@ var headEnd = []byte("\r\n\r\n")
 type request struct {
 	target      []byte
 	gzip        bool // gzip may be accepted
+	fully       bool // fully_consistent is asked for, to the letter
 	conditional bool // only the handler knows how to answer
 }
 
@@ -97,7 +98,9 @@ func (r *request) header(name, value []byte, hosts *int) bool {
 		return !is("Transfer-Encoding")
 	case len(HeaderConsistency):
 		if is(HeaderConsistency) {
-			r.conditional = true
+			// A second one makes a list, which is an error for the handler to tell.
+			r.conditional = r.conditional || r.fully || string(bytes.TrimSpace(value)) != "fully_consistent"
+			r.fully = true
 		}
 	}
 	return true

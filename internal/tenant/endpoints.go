@@ -149,14 +149,14 @@ func (t *Tenant) analyse(ctx context.Context, files []*query.File, old *endpoint
 			if was == nil {
 				continue
 			}
-			set.add(&served{file: f, endpoint: was.endpoint, group: newGroup(was.endpoint.Name, was), broken: found})
+			set.add(&served{file: f, endpoint: was.endpoint, group: newGroup(was.endpoint, was), broken: found})
 			continue
 		}
 		var was *served
 		if old != nil {
 			was = old.byName[ep.Name]
 		}
-		set.add(&served{file: f, endpoint: ep, group: newGroup(ep.Name, was)})
+		set.add(&served{file: f, endpoint: ep, group: newGroup(ep, was)})
 	}
 	if set.fingerprint, err = t.fingerprint(ctx, conn, set); err != nil {
 		return nil, nil, err
@@ -189,8 +189,8 @@ func (set *endpointSet) byFile(f *query.File) *served {
 	return nil
 }
 
-func newGroup(name string, was *served) *answer.Group {
-	g := &answer.Group{Name: name, Counters: &answer.Counters{}}
+func newGroup(ep *query.Endpoint, was *served) *answer.Group {
+	g := &answer.Group{Name: ep.Name, Volatile: ep.Volatile, Counters: &answer.Counters{}}
 	if was != nil {
 		g.Counters = was.group.Counters
 	}

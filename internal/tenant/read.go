@@ -43,7 +43,33 @@ func (t *Tenant) Hit(uri string, now time.Time) (Reply, bool) {
 	if v == nil {
 		return Reply{}, false
 	}
-	r := Reply{Reply: answer.Reply{Version: v, At: at, Exact: true, Outcome: answer.Hit}, Endpoint: e.Name(), Key: e.Key()}
+	r := Reply{Reply: answer.Reply{Version: v, At: at, Exact: true, Outcome: answer.Hit}, Endpoint: e.Group().Name, Key: e.Key()}
+	r.Token = t.token(f.Source, at, true)
+	return r, true
+}
+
+// HitFully is Hit for fully_consistent. It asks the primary where it stands and
+// waits until the log is applied as far; false says that Read has to see to it.
+func (t *Tenant) HitFully(uri string) (Reply, bool) {
+	frontier := t.store.Frontier()
+	// The question is bounded in time by itself.
+	pos, err := t.primary.Ask(context.Background())
+	if err != nil || pos.Source != frontier.Source {
+		return Reply{}, false
+	}
+	if frontier.Load() < pos.Insert {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		err := frontier.Wait(ctx, pos.Insert)
+		cancel()
+		if err != nil {
+			return Reply{}, false
+		}
+	}
+	v, e, at, f := t.store.Hit(uri, time.Now())
+	if v == nil || e.Group().Volatile || f != frontier || at < pos.Insert {
+		return Reply{}, false
+	}
+	r := Reply{Reply: answer.Reply{Version: v, At: at, Exact: true, Outcome: answer.Hit}, Endpoint: e.Group().Name, Key: e.Key()}
 	r.Token = t.token(f.Source, at, true)
 	return r, true
 }

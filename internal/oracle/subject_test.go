@@ -76,12 +76,15 @@ func (s *subject) start(ctx context.Context) error {
 // serve runs a tenant behind a listener until ctx ends.
 func serve(ctx context.Context, t *tenant.Tenant, l net.Listener, log *slog.Logger) error {
 	defer t.Close()
-	srv := httpapi.Server(httpapi.New(t, log), log)
+	srv := httpapi.NewFront(httpapi.New(t, log), log)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	err := t.Run(ctx)
-	_ = srv.Close()
-	if e := <-served; !errors.Is(e, http.ErrServerClosed) {
+	_ = l.Close()
+	drain, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = srv.Shutdown(drain)
+	if e := <-served; !errors.Is(e, http.ErrServerClosed) && !errors.Is(e, net.ErrClosed) {
 		err = errors.Join(err, e)
 	}
 	return err

@@ -303,7 +303,7 @@ func (t *Tenant) nudge(ctx context.Context) {
 		case <-time.After(time.Second):
 			continue // the frontier may be that of a new epoch
 		}
-		for pause := 2 * time.Millisecond; ctx.Err() == nil && frontier == t.store.Frontier(); pause = min(2*pause, 100*time.Millisecond) {
+		for pause := time.Millisecond; ctx.Err() == nil && frontier == t.store.Frontier(); pause = min(2*pause, 100*time.Millisecond) {
 			want, waiting := frontier.Highest()
 			if !waiting {
 				break
@@ -315,7 +315,7 @@ func (t *Tenant) nudge(ctx context.Context) {
 			if err == nil {
 				continue
 			}
-			if pause < 4*time.Millisecond {
+			if pause < 2*time.Millisecond {
 				continue
 			}
 			t.primary.flushFor(ctx, want)

@@ -123,8 +123,7 @@ func (a *applying) compare(ctx context.Context, b backlog) error {
 		costs[name] = append(costs[name], p.reader.Seconds())
 	}
 	for round := range a.rounds {
-		profile := ""
-		tide, other, err := a.round(ctx, b, round, profile)
+		tide, other, err := a.round(ctx, b, round, "")
 		if err != nil {
 			return err
 		}
@@ -147,7 +146,8 @@ func (a *applying) compare(ctx context.Context, b backlog) error {
 }
 
 // round writes one backlog behind two slots and has it read through both. Who
-// goes first changes from round to round.
+// goes first changes from round to round. profile is where tidemark writes a CPU
+// profile, if anywhere.
 func (a *applying) round(ctx context.Context, b backlog, round int, profile string) (tide, other passage, err error) {
 	if err := a.db.settle(ctx); err != nil {
 		return tide, other, err

@@ -56,12 +56,8 @@ func fullyOf(ctx context.Context, s *sitting, q *question, db *database, t *tide
 		return err
 	}
 	// What tidemark asks of Postgres is part of what its answers cost.
-	tidemark, postgres := httpTurn(s, t.addr, pages, t.pid, db.server.PID()), q.queryTurn(s, db, pool)
+	tidemark, postgres := t.counted(httpTurn(s, t.addr, pages, t.pid, db.server.PID())), q.queryTurn(s, db, pool)
 	s.section(fmt.Sprintf("%s: %s; %d answers of %d bytes", q.name, q.about, len(pages), pages[0].length))
-	before, err := t.figures()
-	if err != nil {
-		return err
-	}
 	turns, err := alternate(ctx, s, []contender{
 		{"tidemark", tidemark},
 		{"postgres through pgx", postgres},
@@ -71,11 +67,6 @@ func fullyOf(ctx context.Context, s *sitting, q *question, db *database, t *tide
 	if err != nil {
 		return err
 	}
-	after, err := t.figures()
-	if err != nil {
-		return err
-	}
-	s.say("     tidemark had %d hits and %d misses, and asked %d questions", after.Hits-before.Hits, after.Misses-before.Misses, after.Questions-before.Questions)
 	s.section(q.name + ": ratios, medians over the rounds")
 	for _, kind := range []string{"", ", writer"} {
 		mine, other := turns["tidemark"+kind], turns["postgres through pgx"+kind]
@@ -87,6 +78,30 @@ func fullyOf(ctx context.Context, s *sitting, q *question, db *database, t *tide
 		return err
 	}
 	return s.profile(ctx, t, "fully-"+q.name+"-writer", db.besideWriter(tidemark))
+}
+
+// counted adds to a turn how many answers shared one question to the primary. It
+// fails when more than a few were no hits.
+func (t *tide) counted(run func(context.Context) (*turn, error)) func(context.Context) (*turn, error) {
+	return func(ctx context.Context) (*turn, error) {
+		before, err := t.figures()
+		if err != nil {
+			return nil, err
+		}
+		done, err := run(ctx)
+		if err != nil {
+			return nil, err
+		}
+		after, err := t.figures()
+		if err != nil {
+			return nil, err
+		}
+		if missed := after.Misses - before.Misses; missed > int64(done.requests/100) {
+			return nil, fmt.Errorf("%d of %d answers were no hits", missed, done.requests)
+		}
+		done.note = fmt.Sprintf(", answers to a question %.1f", float64(after.Hits-before.Hits)/float64(max(1, after.Questions-before.Questions)))
+		return done, nil
+	}
 }
 
 // gentle is how many commits a second the writer makes.

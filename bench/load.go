@@ -23,16 +23,17 @@ type turn struct {
 	server    time.Duration // CPU time of the server's processes
 	generator time.Duration // of this one
 	latencies []time.Duration
+	note      string
 }
 
 func (t *turn) perSecond() float64    { return float64(t.requests) / t.elapsed.Seconds() }
 func (t *turn) perCPUSecond() float64 { return float64(t.requests) / t.server.Seconds() }
 
 func (t *turn) String() string {
-	return fmt.Sprintf("%9.0f req/s  %9.0f req/CPU-s  p50 %7.3f ms  p99 %7.3f ms  CPUs: server %.2f, generator %.2f",
+	return fmt.Sprintf("%9.0f req/s  %9.0f req/CPU-s  p50 %7.3f ms  p99 %7.3f ms  CPUs: server %.2f, generator %.2f%s",
 		t.perSecond(), t.perCPUSecond(),
 		milliseconds(quantile(t.latencies, 0.5)), milliseconds(quantile(t.latencies, 0.99)),
-		t.server.Seconds()/t.elapsed.Seconds(), t.generator.Seconds()/t.elapsed.Seconds())
+		t.server.Seconds()/t.elapsed.Seconds(), t.generator.Seconds()/t.elapsed.Seconds(), t.note)
 }
 
 // warmUp is how long a load runs before it counts.

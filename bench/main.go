@@ -56,6 +56,7 @@ type options struct {
 	rows        int
 	answers     int
 	commits     int
+	install     bool
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -72,6 +73,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.IntVar(&o.rows, "rows", 1_000_000, "of the large transaction: apply")
 	flags.IntVar(&o.answers, "answers", 1_000_000, "that are cached: change, memory")
 	flags.IntVar(&o.commits, "commits", 500, "of one turn: visible")
+	flags.BoolVar(&o.install, "install", true, "install nginx where it is missing, as root with apt-get: hit")
 	flags.StringVar(&o.results, "results", "bench/results", "folder for a copy of what is printed; empty: none")
 	flags.StringVar(&o.profiles, "profile", "", "folder for CPU profiles, taken in turns that do not count")
 	flags.Usage = func() { usage(flags) }

@@ -28,7 +28,7 @@ func findNginx(ctx context.Context, s *sitting) (path, version string, err error
 		return exec.LookPath("/usr/sbin/nginx")
 	}
 	if path, err = look(); err != nil {
-		if _, apt := exec.LookPath("apt-get"); apt != nil || os.Geteuid() != 0 {
+		if _, apt := exec.LookPath("apt-get"); apt != nil || os.Geteuid() != 0 || !s.install {
 			return "", "", errNoNginx
 		}
 		s.say("nginx     installing nginx-light")

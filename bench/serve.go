@@ -35,7 +35,8 @@ type figures struct {
 	Misses    int64
 	Fills     int64
 	Answers   int64
-	Questions int64
+	Questions int64 // asked of the primary
+	Flushes   int64 // that it was made to do
 	At        int64 // when it was told
 }
 
@@ -105,6 +106,9 @@ func openServe(parent context.Context, args []string, log *slog.Logger) (any, se
 		switch command {
 		case "figures":
 			return figuresOf(t), nil
+		case "memory":
+			st := t.Status().Store
+			return memory{Heap: heap(), Accounted: st.Bytes, Answers: st.Entries, Resident: resident()}, nil
 		case "await":
 			lsn, err := revision.ParseLSN(args[0])
 			if err != nil {
@@ -122,7 +126,7 @@ func figuresOf(t *tenant.Tenant) figures {
 	s := t.Status()
 	f := figures{
 		Frontier: uint64(s.Frontier), Walsender: int(s.Feed.PID), Streaming: s.Ready,
-		Changes: s.Changes, Questions: s.Questions, At: time.Now().UnixNano(),
+		Changes: s.Changes, Questions: s.Questions, Flushes: s.Flushes, At: time.Now().UnixNano(),
 	}
 	if !s.LastApply.IsZero() {
 		f.LastApply = s.LastApply.UnixNano()

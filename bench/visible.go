@@ -31,6 +31,7 @@ type delays struct {
 	commit   []time.Duration // the commit itself, by the writer's clock
 	applied  []time.Duration
 	answered []time.Duration
+	did      figures
 }
 
 // runVisible commits to one row, again and again, and watches for the new value.
@@ -64,6 +65,8 @@ func runVisible(ctx context.Context, s *sitting) error {
 			s.say("     %-24s applied   %s", "", describe(d.applied))
 			if d.answered != nil {
 				s.say("     %-24s answered  %s", "", describe(d.answered))
+				s.say("     %-24s %d hits, %d fills, %d questions to the primary, %d flushes", "",
+					d.did.Hits, d.did.Fills, d.did.Questions, d.did.Flushes)
 			}
 			sum := all[c.name]
 			if sum == nil {
@@ -219,7 +222,11 @@ func visibleOverHTTP(ctx context.Context, s *sitting, db *database) (*delays, er
 	go func() { done <- p.run(polling) }()
 	d, err := commits(ctx, s, db, t.child, p.await)
 	stop()
-	return d, errors.Join(err, <-done)
+	if err := errors.Join(err, <-done); err != nil {
+		return nil, err
+	}
+	d.did, err = t.figures()
+	return d, err
 }
 
 // poller asks for one answer over and over.

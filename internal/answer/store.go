@@ -181,7 +181,7 @@ func (s *Store) entry(q *Query) *Entry {
 // builds and rounded up.
 const (
 	entryOverhead   = 360 // the entry and its places in the maps
-	versionOverhead = 240
+	versionOverhead = 520 // with what a face renders beside it once it is hit
 	nodeOverhead    = 120 // a node and its place in the index
 )
 

@@ -17,15 +17,19 @@ type Reads struct {
 	Name string
 	// Columns are the columns that the query reads; nil means all of them.
 	Columns []string
+	// Tested are those of Columns of which the query uses nothing but what the
+	// Tests of an Exact dependency say of them.
+	Tested []string
 }
 
 // Op is the comparison that a Test makes.
 type Op byte
 
-// The comparisons. Range has Lo and Hi bounds, of which one may be open.
+// The comparisons. Range has Lo and Hi bounds, of which one may be open; a range
+// over text is one of bytes, whatever the collation.
 const (
 	Equal Op = iota // column = Values[0]
-	In              // column is one of Values
+	In              // column is one of Values; none: no row passes
 	Range
 	IsNull
 	NotNull
@@ -38,6 +42,22 @@ type Bound struct {
 	Value     Datum
 }
 
+// PartKind says which values of a column a Test is about.
+type PartKind byte
+
+// The parts of a column.
+const (
+	Whole   PartKind = iota // the value itself
+	Member                  // of a jsonb value, the text that ->> (#>>) gives at Path
+	Element                 // the elements of a one-dimensional array: one has to pass
+)
+
+// Part is what of a column a Test is about.
+type Part struct {
+	Kind PartKind
+	Path string // of a Member: the names from the outermost, each ended by a NUL
+}
+
 // Test is one conjunct of the WHERE clause over one column, its parameters
 // bound: a row for which it is not true takes no part in the answer. A Test
 // over a value that the log does not carry counts as true.
@@ -46,15 +66,63 @@ type Test struct {
 	// Type is the column's type as the endpoint was analysed with. A relation
 	// whose column has another one is treated as unknown.
 	Type   catalog.OID
-	Class  Class // of Type; never ClassNone
+	Part   Part
+	Class  Class // of the part; never ClassNone
 	Op     Op
 	Values []Datum
 	Lo, Hi Bound
 }
 
 // Dependency says which rows of one table reference can touch one answer: those
-// whose old or new version passes every Test. With no Tests every row does.
+// whose old or new version passes every Test, does not lie behind the Edge, and
+// is not represented by another row. With none of these every row does.
 type Dependency struct {
 	Reads *Reads
 	Tests []Test
+	// Exact says that the Tests are all that the query wants to know of the
+	// columns in Reads.Tested: an update that changes no other column touches the
+	// answer only if one version of the row passes them and the other does not.
+	Exact     bool
+	Edge      *Edge
+	Witnesses *Witnesses
+}
+
+// OrderColumn is one column of an ORDER BY, of a type whose order Datum.Compare
+// reproduces. Text is ordered by bytes here: the caller knows the collation.
+type OrderColumn struct {
+	Column           string
+	Type             catalog.OID
+	Class            Class
+	Desc, NullsFirst bool
+}
+
+// Edge is the last row of a page that is full. A version of a row that sorts
+// after it, by the columns given, takes no part in the answer. One whose columns
+// are all equal to those of the edge does.
+type Edge struct {
+	Order []OrderColumn
+	Last  []Place
+}
+
+// Place is the value of one OrderColumn.
+type Place struct {
+	Null  bool
+	Value Datum
+}
+
+// KeyColumn is a column that identifies, by the equality of its class.
+type KeyColumn struct {
+	Column string
+	Type   catalog.OID
+	Class  Class
+}
+
+// Witnesses are rows that each stand for all rows with the same values of some
+// columns, because the query asks only whether there is one (EXISTS, IN,
+// DISTINCT). As long as a witness stays as it is, other versions of rows with
+// its values do not count.
+type Witnesses struct {
+	For []KeyColumn // what has to be the same
+	Key []KeyColumn // the table's own key
+	of  map[string]string
 }

@@ -1,0 +1,107 @@
+// Package patch follows an answer from change to change without a query: lists
+// and lookups of one table, counts and sums.
+//
+// Contract: the bytes are those that Postgres would have produced. What it
+// cannot follow exactly it refuses, and the answer is computed anew. The package
+// is pure; plans and states are immutable.
+package patch
+
+import (
+	"github.com/tidemarkdb/tidemark/internal/catalog"
+	"github.com/tidemarkdb/tidemark/internal/change"
+	"github.com/tidemarkdb/tidemark/internal/match"
+)
+
+// Plan says how the answers of one endpoint follow the rows of one table. A plan
+// has Aggregates or Columns, not both.
+type Plan struct {
+	// Reads is the reference to the table.
+	Reads *match.Reads
+	// Columns are the result columns of a list or lookup, in order.
+	Columns []Column
+	// Order is a total order of the rows: the ORDER BY, with every column of Key
+	// in it. It is empty for a lookup, which at most one row can pass.
+	Order []match.OrderColumn
+	// Key is the table's primary key.
+	Key []match.KeyColumn
+	// Aggregates are the result columns of a query for counts and sums, which has
+	// one row.
+	Aggregates []Aggregate
+	// One says that the answer is an object and not an array.
+	One bool
+}
+
+// Column is a result column that is a column of the table.
+type Column struct {
+	Name   string // in the result
+	Column string
+	Type   catalog.OID // declared
+	Base   catalog.OID // below domains
+	Enum   bool        // Base is an enum
+}
+
+// AggregateKind says what is computed.
+type AggregateKind byte
+
+// The aggregates.
+const (
+	CountRows AggregateKind = iota // count(*)
+	Count                          // count(column)
+	Sum                            // sum(column), of smallint, integer, bigint, or numeric with a scale
+)
+
+// Aggregate is one result column of a query for counts and sums.
+type Aggregate struct {
+	Name   string
+	Kind   AggregateKind
+	Column string // "" for CountRows
+	Type   catalog.OID
+	Base   catalog.OID
+	Scale  int // of a numeric column: its declared scale
+}
+
+// Bound is a plan with its parameters.
+type Bound struct {
+	Plan *Plan
+	// Tests are exactly the WHERE clause: a row takes part if and only if all are
+	// true of it.
+	Tests []match.Test
+	// Offset and Limit are those of the query; Limit -1 means none. Rows holds
+	// Limit + Offset + Slack rows at most.
+	Offset, Limit, Slack int
+}
+
+// Row is one row of the result of the query that begins a State.
+type Row struct {
+	JSON []byte // as row_to_json gives it
+	// Hidden are, for a list or lookup, the values of Plan.Order and then of
+	// Plan.Key; for aggregates, for each of them the number of values that are not
+	// null (for CountRows, the count itself).
+	Hidden []change.Value
+}
+
+// State is one answer with the rows that it was made from. It is immutable.
+type State struct {
+	bound *Bound
+}
+
+// Start makes the state of an answer from the rows of its query: all that pass
+// Bound.Tests in order, up to Offset+Limit+Slack of them. It returns nil where
+// the answer cannot be followed.
+func Start(b *Bound, rows []Row) *State { return nil }
+
+// Follow applies the changes of one committed transaction, in order; changes of
+// other tables and of rows that do not matter may be among them. When nothing
+// that is shown changes, next is s or another state and changed is false. It
+// returns ok false where the new answer is not known exactly.
+func (s *State) Follow(changes []*change.Change) (next *State, changed, ok bool) {
+	return nil, false, false
+}
+
+// Body returns the answer, and whether there is one: false is an object that
+// does not exist, with an empty body. The caller must not change it. Successive
+// calls return the same bytes.
+func (s *State) Body() (body []byte, found bool) { return nil, false }
+
+// Size returns the bytes that the state takes beside Body.
+func (s *State) Size() int64 { return 0 }

@@ -30,6 +30,7 @@ type Config struct {
 	Consistency Consistency
 	Cache       Cache
 	Fill        Fill
+	Audit       Audit
 }
 
 // Listen says where tidemark serves.
@@ -61,6 +62,14 @@ type Cache struct {
 type Fill struct {
 	MaxConnections   int
 	StatementTimeout time.Duration
+	Queue            int  // requests that may wait for a connection; beyond it they are turned away
+	Batch            int  // answers of one endpoint that one query may compute
+	Refill           bool // compute answers that are read often as soon as a change ends them
+}
+
+// Audit bounds the comparison of cached answers with the database.
+type Audit struct {
+	PerMinute int // answers; 0: none
 }
 
 // Redacted returns a copy whose Database has no password.

@@ -39,7 +39,8 @@ slot: tidemark
 publication: tidemark
 consistency: { wait_timeout: 5s, max_staleness: 0s, gc_window: 60s, revision_quantization_interval: 5s }
 cache: { max_memory: 512MiB, ttl: 24h }
-fill: { max_connections: 8, statement_timeout: 10s }
+fill: { max_connections: 8, statement_timeout: 10s, queue: 10000, batch: 100, refill: true }
+audit: { per_minute: 60 }
 `
 
 func defaults() *Config {
@@ -54,7 +55,8 @@ func defaults() *Config {
 			RevisionQuantizationInterval: 5 * time.Second,
 		},
 		Cache: Cache{MaxMemory: 512 << 20, TTL: 24 * time.Hour},
-		Fill:  Fill{MaxConnections: 8, StatementTimeout: 10 * time.Second},
+		Fill:  Fill{MaxConnections: 8, StatementTimeout: 10 * time.Second, Queue: 10_000, Batch: 100, Refill: true},
+		Audit: Audit{PerMinute: 60},
 	}
 }
 

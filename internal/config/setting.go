@@ -98,16 +98,14 @@ var settings = []setting{
 	duration("cache.ttl", "24h", positive,
 		func(c *Config) *time.Duration { return &c.Cache.TTL }),
 
-	{key: "fill.max_connections", def: "8", set: func(c *Config, s string) error {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 || n > 10_000 {
-			return errors.New("a whole number from 1 to 10000, such as 8")
-		}
-		c.Fill.MaxConnections = n
-		return nil
-	}, get: func(c *Config) string { return strconv.Itoa(c.Fill.MaxConnections) }},
+	number("fill.max_connections", 8, 1, 10_000, func(c *Config) *int { return &c.Fill.MaxConnections }),
 	duration("fill.statement_timeout", "10s", positive,
 		func(c *Config) *time.Duration { return &c.Fill.StatementTimeout }),
+	number("fill.queue", 10_000, 1, 10_000_000, func(c *Config) *int { return &c.Fill.Queue }),
+	number("fill.batch", 100, 1, 10_000, func(c *Config) *int { return &c.Fill.Batch }),
+	boolean("fill.refill", true, func(c *Config) *bool { return &c.Fill.Refill }),
+
+	number("audit.per_minute", 60, 0, 60_000, func(c *Config) *int { return &c.Audit.PerMinute }),
 }
 
 var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
@@ -156,6 +154,35 @@ func duration(key, def string, b bound, field func(*Config) *time.Duration) sett
 			return nil
 		},
 		get: func(c *Config) string { return FormatDuration(*field(c)) },
+	}
+}
+
+func number(key string, def, least, most int, field func(*Config) *int) setting {
+	return setting{
+		key: key, def: strconv.Itoa(def),
+		set: func(c *Config, s string) error {
+			n, err := strconv.Atoi(s)
+			if err != nil || n < least || n > most {
+				return fmt.Errorf("a whole number from %d to %d, such as %d", least, most, def)
+			}
+			*field(c) = n
+			return nil
+		},
+		get: func(c *Config) string { return strconv.Itoa(*field(c)) },
+	}
+}
+
+func boolean(key string, def bool, field func(*Config) *bool) setting {
+	return setting{
+		key: key, def: strconv.FormatBool(def),
+		set: func(c *Config, s string) error {
+			if s != "true" && s != "false" {
+				return errors.New("true or false")
+			}
+			*field(c) = s == "true"
+			return nil
+		},
+		get: func(c *Config) string { return strconv.FormatBool(*field(c)) },
 	}
 }
 

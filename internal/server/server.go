@@ -66,6 +66,7 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 		GCWindow: cfg.Consistency.GCWindow, Quantization: cfg.Consistency.RevisionQuantizationInterval,
 		MaxMemory: cfg.Cache.MaxMemory, TTL: cfg.Cache.TTL,
 		FillConnections: cfg.Fill.MaxConnections, StatementTimeout: cfg.Fill.StatementTimeout,
+		Queue: cfg.Fill.Queue, Batch: cfg.Fill.Batch, NoRefill: !cfg.Fill.Refill, AuditPerMinute: cfg.Audit.PerMinute,
 		Logger: o.Log,
 	})
 	if err != nil {

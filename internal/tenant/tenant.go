@@ -44,6 +44,10 @@ type Options struct {
 	TTL              time.Duration
 	FillConnections  int
 	StatementTimeout time.Duration
+	Queue            int  // fills that may wait for a connection; 10,000
+	Batch            int  // answers that one fill may compute; 100
+	NoRefill         bool // leave what a change ended to the next reader
+	AuditPerMinute   int  // answers compared with the database in the background
 	// PollInterval is how often definitions are compared where the database has
 	// no event trigger that reports them; 1 s.
 	PollInterval time.Duration
@@ -215,6 +219,9 @@ func setDefaults(o *Options) {
 	def(&o.PollInterval, time.Second)
 	if o.FillConnections == 0 {
 		o.FillConnections = 8
+	}
+	if o.Batch == 0 {
+		o.Batch = 100
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

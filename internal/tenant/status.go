@@ -33,6 +33,7 @@ type Status struct {
 	Questions, Flushes    int64 // asked of the primary
 	FillConnections       int32 // in use
 	DefinitionTriggers    bool
+	Audit                 AuditStatus
 }
 
 // Status returns the current figures, without asking the database.
@@ -96,7 +97,26 @@ type EndpointStatus struct {
 	Tables            []TableRead
 	Problems          []string
 
-	Hits, Misses, Stale, Fills, Errors, Ended, Answers int64
+	Hits, Misses, Stale, Errors, Ended, Answers int64
+	Fills                                       int64 // queries sent
+	Filled                                      int64 // answers that they computed
+	Refills                                     int64 // of these, before anybody asked
+	Shed                                        int64 // requests turned away
+	Patched                                     int64 // answers changed in place, without a query
+	Passed                                      int64 // answers found unchanged in place
+	Compared                                    int64 // answers computed again after a change ended them
+	Vain                                        int64 // of these, equal to what they were
+	// Causes are the kinds of change that ended answers, those in vain first.
+	Causes []Cause
+	// Distrusted says why the endpoint follows whole tables: an audit found an
+	// answer wrong. Empty otherwise.
+	Distrusted string
+}
+
+// Cause is one kind of change and what it did to the answers of an endpoint.
+type Cause struct {
+	Table, Op   string
+	Ended, Vain int64 // Vain of those that were compared
 }
 
 // TableRead is one table reference of an endpoint.
@@ -137,6 +157,14 @@ type Explanation struct {
 	Ended               *answer.Reason
 	Kept                int
 	Bytes               int64
+	// Followed says that changes are applied to the answer without a query.
+	Followed bool
+	// Last is why the version before the current one ended, or nil.
+	Last *answer.Reason
+	// Reads is how often the answer is expected to be read until the next change.
+	Reads float64
+	// Distrusted is as in EndpointStatus.
+	Distrusted string
 }
 
 // Explain describes the answer of a path with its query.

@@ -1,6 +1,8 @@
 package match
 
 import (
+	"slices"
+
 	"github.com/tidemarkdb/tidemark/internal/catalog"
 	"github.com/tidemarkdb/tidemark/internal/change"
 )
@@ -31,50 +33,103 @@ func ReadsTable(deps []Dependency, table catalog.OID) bool {
 }
 
 func (r *Reads) includes(table catalog.OID) bool {
-	for _, t := range r.Tables {
-		if t == table {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(r.Tables, table)
 }
 
 func dependencyAffected(d *Dependency, c *change.Change) bool {
-	if !d.Reads.includes(c.Relation.OID) {
+	switch {
+	case !d.Reads.includes(c.Relation.OID):
+		return false
+	case c.Op == change.Define:
+		return true
+	case impossible(d.Tests):
 		return false
 	}
 	switch c.Op {
 	case change.Insert:
-		return passesAll(d.Tests, c.Relation, c.New)
+		return d.takes(c.Relation, c.New) != No
 	case change.Delete:
-		return passesAll(d.Tests, c.Relation, c.Old)
+		return d.takes(c.Relation, c.Old) != No
 	case change.Update:
-		if !readsChanged(d.Reads, c) {
+		e := extentOf(d.Reads, c)
+		if e == unread {
 			return false
 		}
-		return passesAll(d.Tests, c.Relation, c.New) || passesAll(d.Tests, c.Relation, c.Old)
+		return touches(d.takes(c.Relation, c.Old), d.takes(c.Relation, c.New), d.Exact && e == tested)
 	}
 	return true
 }
 
-func readsChanged(r *Reads, c *change.Change) bool {
-	if c.Old == nil {
-		return true
+// touches judges an update by whether the old and the new version of the row
+// take part. With exact, one that stays where it is does not count.
+func touches(before, after Verdict, exact bool) bool {
+	if exact {
+		return before != after || before == Unknown
 	}
-	if r.Columns == nil {
-		for i := range c.New {
-			if columnChanged(c, i) {
-				return true
-			}
-		}
-		return false
+	return before != No || after != No
+}
+
+// takes says whether a version of a row takes part in the answer.
+func (d *Dependency) takes(rel *catalog.Relation, row change.Row) Verdict {
+	return takes(d.Tests, d.Edge, d.Witnesses, rel, row)
+}
+
+func takes(tests []Test, e *Edge, w *Witnesses, rel *catalog.Relation, row change.Row) Verdict {
+	v := Eval(tests, rel, row)
+	if v == No || row == nil {
+		return v
 	}
-	for _, name := range r.Columns {
-		if columnChanged(c, c.Relation.Column(name)) {
+	if e != nil && e.excludes(rel, row) || w != nil && w.represents(rel, row) {
+		return No
+	}
+	return v
+}
+
+func impossible(tests []Test) bool {
+	for i := range tests {
+		if tests[i].impossible() {
 			return true
 		}
 	}
 	return false
+}
+
+// extent says which of the columns that a reference reads an update changed.
+type extent byte
+
+const (
+	unread extent = iota
+	tested        // some of Reads.Tested and no other
+	read
+)
+
+func extentOf(r *Reads, c *change.Change) extent {
+	if c.Old == nil {
+		return read
+	}
+	found := unread
+	if r.Columns == nil {
+		for i := range c.New {
+			if columnChanged(c, i) {
+				found = max(found, r.extent(c.Relation.Columns[i].Name))
+			}
+		}
+		return found
+	}
+	for _, name := range r.Columns {
+		if columnChanged(c, c.Relation.Column(name)) {
+			found = max(found, r.extent(name))
+		}
+	}
+	return found
+}
+
+// extent returns how far an update of one column that is read goes.
+func (r *Reads) extent(column string) extent {
+	if slices.Contains(r.Tested, column) {
+		return tested
+	}
+	return read
 }
 
 // columnChanged reports whether an update may have changed column i, -1 being
@@ -85,72 +140,4 @@ func columnChanged(c *change.Change, i int) bool {
 		return true
 	}
 	return c.New[i].Kind != change.Absent && !c.New[i].Equal(c.Old[i])
-}
-
-// passesAll reports whether a row may pass every test. A nil row is one of
-// which nothing is known.
-func passesAll(tests []Test, rel *catalog.Relation, row change.Row) bool {
-	if row == nil {
-		return true
-	}
-	for i := range tests {
-		t := &tests[i]
-		col := rel.Column(t.Column)
-		if col < 0 || col >= len(row) || rel.Columns[col].Type != t.Type {
-			continue
-		}
-		if !t.passes(row[col]) {
-			return false
-		}
-	}
-	return true
-}
-
-// passes evaluates one test on one value: false only if the test is certainly
-// not true.
-func (t *Test) passes(v change.Value) bool {
-	if v.Kind == change.Absent {
-		return true
-	}
-	switch t.Op {
-	case IsNull:
-		return v.Kind == change.Null
-	case NotNull:
-		return v.Kind != change.Null
-	}
-	if v.Kind == change.Null {
-		return false
-	}
-	d, ok := ParseDatum(t.Class, v.Text)
-	if !ok {
-		return true
-	}
-	switch t.Op {
-	case Equal, In:
-		for _, want := range t.Values {
-			if d == want {
-				return true
-			}
-		}
-		return false
-	case Range:
-		return above(d, t.Lo) && below(d, t.Hi)
-	}
-	return true
-}
-
-func above(d Datum, lo Bound) bool {
-	if !lo.Set {
-		return true
-	}
-	c := d.Compare(lo.Value)
-	return c > 0 || c == 0 && lo.Inclusive
-}
-
-func below(d Datum, hi Bound) bool {
-	if !hi.Set {
-		return true
-	}
-	c := d.Compare(hi.Value)
-	return c < 0 || c == 0 && hi.Inclusive
 }

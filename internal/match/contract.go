@@ -69,8 +69,9 @@ type Test struct {
 	Part   Part
 	Class  Class // of the part; never ClassNone
 	Op     Op
-	Values []Datum
+	Values []Datum // of a long In, see Sort
 	Lo, Hi Bound
+	sorted bool // Values are in the order of rank
 }
 
 // Dependency says which rows of one table reference can touch one answer: those
@@ -124,5 +125,7 @@ type KeyColumn struct {
 type Witnesses struct {
 	For []KeyColumn // what has to be the same
 	Key []KeyColumn // the table's own key
-	of  map[string]string
+	// rows hold the values of both, those of For first, in order: the encoding is
+	// appendValues'.
+	rows []string
 }

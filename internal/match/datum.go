@@ -1,11 +1,14 @@
 package match
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/hex"
 	"math"
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/tidemarkdb/tidemark/internal/catalog"
 )
@@ -21,8 +24,8 @@ const (
 	ClassInt           // smallint, integer, bigint, oid
 	ClassNumeric       // numeric
 	ClassFloat         // real, double precision (equal classes only within one type)
-	ClassText          // text, varchar, name, enum labels: equality of bytes, no order
-	ClassBPChar        // character(n): trailing spaces do not count, no order
+	ClassText          // text, varchar, name, enum labels: equality and order of bytes
+	ClassBPChar        // character(n): as text without trailing spaces
 	ClassUUID          // uuid
 	ClassDate          // date
 	ClassTime          // timestamp, timestamptz (in UTC)
@@ -54,7 +57,8 @@ func ClassOf(typ catalog.OID) Class {
 	return ClassNone
 }
 
-// Ordered reports whether the class has an order that Compare reproduces.
+// Ordered reports whether Compare reproduces the order of the class's types,
+// whatever their collation.
 func (c Class) Ordered() bool {
 	switch c {
 	case ClassInt, ClassNumeric, ClassFloat, ClassUUID, ClassDate, ClassTime, ClassBool:
@@ -108,8 +112,8 @@ func ParseDatum(class Class, text []byte) (Datum, bool) {
 		d.s = strings.TrimRight(string(text), " ")
 		return d, true
 	case ClassUUID:
-		s, ok := parseUUID(text)
-		d.s = s
+		id, ok := parseUUID(text)
+		d.s = string(id[:])
 		return d, ok
 	case ClassDate:
 		i, ok := parseDate(string(text))
@@ -123,7 +127,29 @@ func ParseDatum(class Class, text []byte) (Datum, bool) {
 	return Datum{}, false
 }
 
-// Compare orders two Datums of one ordered class: -1, 0 or 1.
+// viewDatum is ParseDatum for a Datum that is dropped before the text is: it
+// shares the bytes of the classes whose form is the text.
+func viewDatum(class Class, text []byte) (Datum, bool) {
+	switch class {
+	case ClassBPChar:
+		text = bytes.TrimRight(text, " ")
+		fallthrough
+	case ClassText:
+		return Datum{class: class, s: unsafe.String(unsafe.SliceData(text), len(text))}, true
+	}
+	return ParseDatum(class, text)
+}
+
+// rank orders Datums of one class in a way that is fast to compute and means
+// nothing.
+func (d Datum) rank(o Datum) int {
+	if c := cmp.Compare(d.i, o.i); c != 0 {
+		return c
+	}
+	return strings.Compare(d.s, o.s)
+}
+
+// Compare orders two Datums of one class: -1, 0 or 1. Text is ordered by bytes.
 func (d Datum) Compare(o Datum) int {
 	switch d.class {
 	case ClassNumeric:
@@ -131,13 +157,7 @@ func (d Datum) Compare(o Datum) int {
 	case ClassUUID, ClassText, ClassBPChar:
 		return strings.Compare(d.s, o.s)
 	}
-	switch {
-	case d.i < o.i:
-		return -1
-	case d.i > o.i:
-		return 1
-	}
-	return 0
+	return cmp.Compare(d.i, o.i)
 }
 
 // Class returns the value's class.
@@ -184,7 +204,6 @@ func floatKey(f float64) int64 {
 		return math.MaxInt64
 	}
 	if f == 0 {
-		f = 0
 		return 0
 	}
 	b := int64(math.Float64bits(f))
@@ -194,9 +213,9 @@ func floatKey(f float64) int64 {
 	return b
 }
 
-func parseUUID(b []byte) (string, bool) {
+func parseUUID(b []byte) (id [16]byte, ok bool) {
 	if len(b) != 36 || b[8] != '-' || b[13] != '-' || b[18] != '-' || b[23] != '-' {
-		return "", false
+		return id, false
 	}
 	var in [32]byte
 	n := 0
@@ -205,19 +224,16 @@ func parseUUID(b []byte) (string, bool) {
 			continue
 		}
 		if n == 32 {
-			return "", false
+			return id, false
 		}
 		in[n] = c
 		n++
 	}
-	var out [16]byte
 	if n != 32 {
-		return "", false
+		return id, false
 	}
-	if _, err := hex.Decode(out[:], in[:]); err != nil {
-		return "", false
-	}
-	return string(out[:]), true
+	_, err := hex.Decode(id[:], in[:])
+	return id, err == nil
 }
 
 func parseDate(s string) (int64, bool) {
@@ -243,51 +259,77 @@ func parseTimestamp(s string) (int64, bool) {
 	}
 	// The log writes zone +00 and no zone for timestamp; both are UTC here.
 	s = strings.TrimSuffix(s, "+00")
-	t, err := time.Parse("2006-01-02 15:04:05.999999", s)
-	if err != nil {
+	const layout = "2006-01-02 15:04:05.999999"
+	t, err := time.Parse(layout, s)
+	// Postgres rounds what is finer than a microsecond.
+	if err != nil || len(s) > len(layout) {
 		return 0, false
 	}
 	return t.UnixMicro(), true
 }
 
-// canonicalNumeric rewrites a decimal so that equal values have equal forms:
-// sign, digits without leading zeros, then, if any, '.' and digits without
-// trailing zeros. NaN and the infinities keep their names.
+// canonicalNumeric rewrites a decimal so that equal values have equal forms: a
+// sign, digits with no zero in front of another, then, if any, '.' and digits
+// that do not end with a zero. NaN and the infinities keep their names.
 func canonicalNumeric(b []byte) (string, bool) {
-	s := string(b)
-	switch s {
-	case "NaN", "Infinity", "-Infinity":
-		return s, true
+	if specialNumeric(b) != 0 {
+		return string(b), true
 	}
-	sign := ""
-	if strings.HasPrefix(s, "-") {
-		sign, s = "-", s[1:]
-	}
-	whole, frac, dotted := strings.Cut(s, ".")
-	if whole == "" && frac == "" || dotted && strings.Contains(frac, ".") {
-		return "", false
-	}
-	for _, part := range [2]string{whole, frac} {
-		for i := 0; i < len(part); i++ {
-			if part[i] < '0' || part[i] > '9' {
-				return "", false
-			}
-		}
-	}
-	whole = strings.TrimLeft(whole, "0")
-	frac = strings.TrimRight(frac, "0")
-	if whole == "" && frac == "" {
-		return "0", true
-	}
-	if frac == "" {
-		return sign + whole, true
-	}
-	return sign + whole + "." + frac, true
+	d, ok := parseDecimal(b)
+	return d.text(), ok
 }
 
-// numericRank orders the special values: -Infinity < numbers < Infinity < NaN.
-func numericRank(s string) int {
-	switch s {
+// decimal is a number in canonical parts.
+type decimal struct {
+	negative    bool
+	whole, frac []byte
+}
+
+func parseDecimal(b []byte) (d decimal, ok bool) {
+	if len(b) > 0 && b[0] == '-' {
+		d.negative, b = true, b[1:]
+	}
+	whole, frac, _ := bytes.Cut(b, dot)
+	if len(whole) == 0 && len(frac) == 0 || !digits(whole) || !digits(frac) {
+		return decimal{}, false
+	}
+	if whole = bytes.TrimLeft(whole, "0"); len(whole) == 0 {
+		whole = zero
+	}
+	d.whole, d.frac = whole, bytes.TrimRight(frac, "0")
+	if len(d.frac) == 0 && d.whole[0] == '0' {
+		d.negative = false
+	}
+	return d, true
+}
+
+var dot, zero = []byte("."), []byte("0")
+
+func digits(b []byte) bool {
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+func (d decimal) text() string {
+	b := make([]byte, 0, 32)
+	if d.negative {
+		b = append(b, '-')
+	}
+	b = append(b, d.whole...)
+	if len(d.frac) > 0 {
+		b = append(append(b, '.'), d.frac...)
+	}
+	return string(b)
+}
+
+// specialNumeric orders the values that are not numbers around those that are:
+// -Infinity < numbers (0) < Infinity < NaN.
+func specialNumeric[S ~string | ~[]byte](s S) int {
+	switch string(s) {
 	case "-Infinity":
 		return -1
 	case "Infinity":
@@ -299,41 +341,30 @@ func numericRank(s string) int {
 }
 
 func compareNumeric(a, b string) int {
-	if ra, rb := numericRank(a), numericRank(b); ra != 0 || rb != 0 {
-		return compareInt(ra, rb)
+	if ra, rb := specialNumeric(a), specialNumeric(b); ra != 0 || rb != 0 {
+		return cmp.Compare(ra, rb)
 	}
 	negA, negB := strings.HasPrefix(a, "-"), strings.HasPrefix(b, "-")
-	if negA != negB {
-		if negA {
-			return -1
-		}
-		return 1
-	}
-	if negA {
+	switch {
+	case negA && negB:
 		return comparePositive(b[1:], a[1:])
+	case negA:
+		return -1
+	case negB:
+		return 1
 	}
 	return comparePositive(a, b)
 }
 
 func comparePositive(a, b string) int {
-	wa, fa, _ := strings.Cut(strings.TrimPrefix(a, "0"), ".")
-	wb, fb, _ := strings.Cut(strings.TrimPrefix(b, "0"), ".")
-	if len(wa) != len(wb) {
-		return compareInt(len(wa), len(wb))
+	wa, fa, _ := strings.Cut(a, ".")
+	wb, fb, _ := strings.Cut(b, ".")
+	if c := cmp.Compare(len(wa), len(wb)); c != 0 {
+		return c
 	}
 	if c := strings.Compare(wa, wb); c != 0 {
 		return c
 	}
 	// Fractions without trailing zeros compare as text.
 	return strings.Compare(fa, fb)
-}
-
-func compareInt(a, b int) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }

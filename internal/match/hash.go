@@ -7,11 +7,13 @@ const (
 	hashPrime = 1099511628211
 )
 
-func hashString[S ~string | ~[]byte](h uint64, s S) uint64 {
+func hashString[S ~string | ~[]byte](h uint64, s S) uint64 { return mix(fold(h, s)) }
+
+func fold[S ~string | ~[]byte](h uint64, s S) uint64 {
 	for i := 0; i < len(s); i++ {
 		h = (h ^ uint64(s[i])) * hashPrime
 	}
-	return mix(h)
+	return h
 }
 
 func mix(h uint64) uint64 {
@@ -38,14 +40,36 @@ func (c Class) textual() bool {
 }
 
 // hashText hashes a value from the log as Datum.hash would hash it, without
-// building strings for the common classes.
+// building strings.
 func hashText(h uint64, class Class, text []byte) (uint64, bool) {
-	if class == ClassText {
-		return hashString(h, text), true
+	switch class {
+	case ClassUUID:
+		id, ok := parseUUID(text)
+		return hashString(h, id[:]), ok
+	case ClassNumeric:
+		return hashNumeric(h, text)
 	}
-	d, ok := ParseDatum(class, text)
+	d, ok := viewDatum(class, text)
 	if !ok {
 		return h, false
 	}
 	return d.hash(h), true
+}
+
+func hashNumeric(h uint64, text []byte) (uint64, bool) {
+	if specialNumeric(text) != 0 {
+		return hashString(h, text), true
+	}
+	d, ok := parseDecimal(text)
+	if !ok {
+		return h, false
+	}
+	if d.negative {
+		h = fold(h, "-")
+	}
+	h = fold(h, d.whole)
+	if len(d.frac) > 0 {
+		h = fold(fold(h, "."), d.frac)
+	}
+	return mix(h), true
 }

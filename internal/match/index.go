@@ -2,7 +2,7 @@ package match
 
 import (
 	"slices"
-	"strings"
+	"unsafe"
 
 	"github.com/tidemarkdb/tidemark/internal/catalog"
 	"github.com/tidemarkdb/tidemark/internal/change"
@@ -13,14 +13,19 @@ import (
 // and with the owners found, not with the owners registered.
 //
 // Dependencies that read the same table reference and compare the same columns
-// for equality have one shape. A shape keeps its nodes by a hash of the values
-// compared; two values that collide are both found. Tests that are not part of
-// the hash are evaluated on each node found.
+// have one shape. A shape keeps its nodes by a hash of the values compared; two
+// values that collide are both found. Tests that are not part of the hash are
+// evaluated on each node found.
 type Index[T any] struct {
 	tables map[catalog.OID][]*boundShape[T]
 	shapes map[shapeKey]*shape[T]
 	nodes  int
 	seq    uint64
+
+	// What a call of Touch works with, kept so that it need not allocate.
+	before, after side
+	candidates    []*node[T]
+	found         []*part[T]
 }
 
 // NewIndex returns an empty index.
@@ -28,125 +33,189 @@ func NewIndex[T any]() *Index[T] {
 	return &Index[T]{tables: map[catalog.OID][]*boundShape[T]{}, shapes: map[shapeKey]*shape[T]{}}
 }
 
-// Node is one dependency of one owner in the index.
-type Node[T any] struct {
-	owner      T
-	shape      *shape[T]
+// Handle is what an index holds for one owner. The zero Handle holds nothing.
+type Handle[T any] struct {
+	first *part[T]
+	size  int64
+}
+
+// Size returns the bytes that the index needs for the owner. Strings that the
+// dependencies share with others count.
+func (h Handle[T]) Size() int64 { return h.size }
+
+// Len returns the number of nodes.
+func (h Handle[T]) Len() int {
+	n := 0
+	for p := h.first; p != nil; p = p.sibling {
+		n += len(p.nodes)
+	}
+	return n
+}
+
+// part is one dependency of one owner.
+type part[T any] struct {
+	owner   T
+	shape   *shape[T] // nil once removed
+	sibling *part[T]
+	limits  *limits // nil: what is found counts
+	nodes   []node[T]
+}
+
+// node is one place in a shape.
+type node[T any] struct {
 	key        uint64
-	tests      []Test // those that the key and the interval do not cover
-	next, prev *Node[T]
+	part       *part[T]
+	next, prev *node[T] // in the list of the key
 	span       *span[T] // in the interval tree, for shapes with a range
 }
 
-// shapeKey identifies a shape: the table reference, and the columns compared.
-type shapeKey struct {
-	reads *Reads
-	cols  string
+// limits is what of a dependency is evaluated on the nodes found. Parts may
+// share it; nobody changes it.
+type limits struct {
+	tests     []Test // those that the key and the interval do not cover
+	exact     bool
+	shared    bool // tests belong to others
+	edge      *Edge
+	witnesses *Witnesses
 }
 
-type keyColumn struct {
-	name  string
-	typ   catalog.OID
-	class Class
-}
+// Bounds of the nodes of one dependency. One IN list may have as many as keys of
+// a join have; several may multiply up to maxProduct. What is beyond is
+// evaluated instead of indexed.
+const (
+	maxKeys    = 1024
+	maxProduct = 64
+	maxEqual   = 8
+)
 
-type shape[T any] struct {
-	id     shapeKey
-	reads  *Reads
-	equal  []keyColumn
-	ranged *keyColumn // the column of the interval tree, if any
-	lists  map[uint64]*Node[T]
-	trees  map[uint64]*span[T]
-	nodes  int
-}
+// noReads stands for the table references of owners that have none.
+var noReads = &Reads{}
 
-// boundShape is a shape as seen by one relation: where its columns are.
-type boundShape[T any] struct {
-	*shape[T]
-	rel    *catalog.Relation
-	loose  bool // the relation is not as the shape expects: everything matches
-	equalI []int
-	rangeI int
-	readI  []int // nil: all
-}
-
-// maxKeys bounds the nodes that the IN lists of one dependency may need; past
-// it an IN list is evaluated instead of indexed.
-const maxKeys = 64
-
-// Add registers an owner's dependencies and returns their nodes, for Remove.
-func (ix *Index[T]) Add(owner T, deps []Dependency) []*Node[T] {
-	nodes := make([]*Node[T], 0, len(deps))
+// Add registers an owner's dependencies, which it keeps.
+func (ix *Index[T]) Add(owner T, deps []Dependency) Handle[T] {
+	var h Handle[T]
 	for i := range deps {
-		nodes = ix.add(nodes, owner, &deps[i])
+		h = ix.add(h, owner, &deps[i])
 	}
-	return nodes
+	if h.first == nil {
+		// Nothing but a changed definition touches it.
+		return ix.place(h, owner, ix.shape(noReads, &selection{never: true}), &selection{}, nil)
+	}
+	return h
 }
 
-func (ix *Index[T]) add(nodes []*Node[T], owner T, d *Dependency) []*Node[T] {
-	var equal [8]*Test // one per column, in column order
-	n, keys := 0, 1
-	var ranged *Test
-	var rest []Test
-	for i := range d.Tests {
-		t := &d.Tests[i]
-		indexable := t.Op == Equal || t.Op == In && len(t.Values) > 0 && keys*len(t.Values) <= maxKeys
-		taken := slices.ContainsFunc(equal[:n], func(e *Test) bool { return e.Column == t.Column })
-		switch {
-		case indexable && !taken && n < len(equal):
-			equal[n] = t
-			n++
-			keys *= len(t.Values)
-		case t.Op == Range && ranged == nil:
-			ranged = t
-		default:
-			rest = append(rest, *t)
-		}
+func (ix *Index[T]) add(h Handle[T], owner T, d *Dependency) Handle[T] {
+	sel := choose(d.Tests)
+	s := ix.shape(d.Reads, &sel)
+	if s.never {
+		return ix.place(h, owner, s, &sel, nil)
 	}
-	eq := equal[:n]
-	slices.SortFunc(eq, func(a, b *Test) int { return strings.Compare(a.Column, b.Column) })
-	s := ix.shape(d.Reads, eq, ranged)
+	l, fresh := s.limit(d, &sel)
+	h = ix.place(h, owner, s, &sel, l)
+	if fresh {
+		h.size += l.size()
+	}
+	return h
+}
 
-	// One node for each combination of values.
-	var at [8]int
-	for {
-		h := uint64(hashSeed)
-		for i, t := range eq {
-			h = t.Values[at[i]].hash(h)
+// single is a part with its only node.
+type single[T any] struct {
+	part part[T]
+	node [1]node[T]
+}
+
+// place makes a part with a node for each combination of the values selected.
+func (ix *Index[T]) place(h Handle[T], owner T, s *shape[T], sel *selection, l *limits) Handle[T] {
+	n := 1
+	for _, t := range sel.equal[:sel.n] {
+		n *= len(t.Values)
+	}
+	var p *part[T]
+	if n == 1 {
+		one := &single[T]{}
+		p = &one.part
+		p.nodes = one.node[:]
+		h.size += int64(unsafe.Sizeof(*one))
+	} else {
+		p = &part[T]{nodes: make([]node[T], n)}
+		h.size += int64(unsafe.Sizeof(*p)) + int64(n)*int64(unsafe.Sizeof(node[T]{}))
+	}
+	p.owner, p.shape, p.limits, p.sibling = owner, s, l, h.first
+	h.first = p
+	h.size += int64(n) * mapEntry
+	if sel.ranged != nil {
+		h.size += int64(n) * int64(unsafe.Sizeof(span[T]{}))
+	}
+	var at [maxEqual]int
+	for i := range p.nodes {
+		node := &p.nodes[i]
+		node.part, node.key = p, hashSeed
+		for j, t := range sel.equal[:sel.n] {
+			node.key = t.Values[at[j]].hash(node.key)
 		}
-		node := &Node[T]{owner: owner, shape: s, key: h, tests: rest}
 		ix.seq++
-		s.insert(node, ranged, ix.seq)
-		ix.nodes++
-		nodes = append(nodes, node)
-		i := 0
-		for ; i < n; i++ {
-			if at[i]++; at[i] < len(eq[i].Values) {
+		s.insert(node, sel.ranged, ix.seq)
+		for j := range sel.n {
+			if at[j]++; at[j] < len(sel.equal[j].Values) {
 				break
 			}
-			at[i] = 0
+			at[j] = 0
 		}
-		if i == n {
-			return nodes
+	}
+	ix.nodes += n
+	return h
+}
+
+// mapEntry is what one key takes in a map of this package, at its usual load.
+const mapEntry = 28
+
+func (l *limits) size() int64 {
+	n := int64(unsafe.Sizeof(*l))
+	if !l.shared {
+		n += int64(cap(l.tests)) * int64(unsafe.Sizeof(Test{}))
+		for i := range l.tests {
+			for _, v := range l.tests[i].Values {
+				n += int64(unsafe.Sizeof(v)) + int64(len(v.s))
+			}
+		}
+	}
+	if l.edge != nil {
+		n += int64(unsafe.Sizeof(*l.edge))
+		for _, p := range l.edge.Last {
+			n += int64(unsafe.Sizeof(p)) + int64(len(p.Value.s))
+		}
+	}
+	if l.witnesses != nil {
+		n += l.witnesses.Size()
+	}
+	return n
+}
+
+// Remove takes an owner's nodes out of the index. Removing them again does
+// nothing.
+func (ix *Index[T]) Remove(h Handle[T]) {
+	for p := h.first; p != nil; p = p.sibling {
+		s := p.shape
+		if s == nil {
+			continue
+		}
+		p.shape = nil
+		for i := range p.nodes {
+			s.remove(&p.nodes[i])
+		}
+		ix.nodes -= len(p.nodes)
+		if s.nodes == 0 {
+			ix.drop(s)
 		}
 	}
 }
 
-// Remove takes nodes out of the index. Each may be removed once.
-func (ix *Index[T]) Remove(nodes []*Node[T]) {
-	for _, n := range nodes {
-		s := n.shape
-		s.remove(n)
-		ix.nodes--
-		if s.nodes > 0 {
-			continue
-		}
-		delete(ix.shapes, s.id)
-		for _, table := range s.reads.Tables {
-			left := slices.DeleteFunc(ix.tables[table], func(b *boundShape[T]) bool { return b.shape == s })
-			if ix.tables[table] = left; len(left) == 0 {
-				delete(ix.tables, table)
-			}
+func (ix *Index[T]) drop(s *shape[T]) {
+	delete(ix.shapes, s.id)
+	for _, table := range s.reads.Tables {
+		left := slices.DeleteFunc(ix.tables[table], func(b *boundShape[T]) bool { return b.shape == s })
+		if ix.tables[table] = left; len(left) == 0 {
+			delete(ix.tables, table)
 		}
 	}
 }
@@ -155,227 +224,91 @@ func (ix *Index[T]) Remove(nodes []*Node[T]) {
 func (ix *Index[T]) Len() int { return ix.nodes }
 
 // Touch calls visit with every owner that the change can touch, perhaps more
-// than once, and with the table reference through which it does. visit may
-// remove nodes of the owner that it is called with, and no others.
+// than once, and with the table reference through which it does. visit may add
+// and remove owners; those that it removes are not visited afterwards, and those
+// that it adds are not visited for this change.
 func (ix *Index[T]) Touch(c *change.Change, visit func(T, *Reads)) {
+	found := ix.found
+	ix.found = nil
 	if c.Op == change.Define && c.Relation == nil {
 		for _, s := range ix.shapes {
-			s.all(visit)
+			found = s.all(found)
 		}
-		return
-	}
-	// A copy: visit may remove the last node of a shape, and with it the shape.
-	for _, b := range slices.Clone(ix.tables[c.Relation.OID]) {
-		b.touch(c, visit)
-	}
-}
-
-// TouchTable calls visit with every owner that reads the table.
-func (ix *Index[T]) TouchTable(table catalog.OID, visit func(T, *Reads)) {
-	for _, b := range slices.Clone(ix.tables[table]) {
-		b.all(visit)
-	}
-}
-
-func (ix *Index[T]) shape(r *Reads, eq []*Test, ranged *Test) *shape[T] {
-	var buf [128]byte
-	name := buf[:0]
-	for _, t := range eq {
-		name = append(append(name, t.Column...), 0)
-	}
-	if ranged != nil {
-		name = append(append(name, 1), ranged.Column...)
-	}
-	if s, ok := ix.shapes[shapeKey{r, string(name)}]; ok {
-		return s
-	}
-	s := &shape[T]{id: shapeKey{r, string(name)}, reads: r}
-	for _, t := range eq {
-		s.equal = append(s.equal, keyColumn{t.Column, t.Type, t.Class})
-	}
-	if ranged != nil {
-		s.ranged = &keyColumn{ranged.Column, ranged.Type, ranged.Class}
-		s.trees = map[uint64]*span[T]{}
 	} else {
-		s.lists = map[uint64]*Node[T]{}
-	}
-	ix.shapes[s.id] = s
-	for _, table := range r.Tables {
-		ix.tables[table] = append(ix.tables[table], &boundShape[T]{shape: s})
-	}
-	return s
-}
-
-func (s *shape[T]) insert(n *Node[T], ranged *Test, seq uint64) {
-	s.nodes++
-	if s.ranged != nil {
-		n.span = newSpan(n, ranged.Lo, ranged.Hi, seq)
-		s.trees[n.key] = s.trees[n.key].insert(n.span)
-		return
-	}
-	if n.next = s.lists[n.key]; n.next != nil {
-		n.next.prev = n
-	}
-	s.lists[n.key] = n
-}
-
-func (s *shape[T]) remove(n *Node[T]) {
-	s.nodes--
-	if s.ranged != nil {
-		if root := s.trees[n.key].remove(n.span); root != nil {
-			s.trees[n.key] = root
-		} else {
-			delete(s.trees, n.key)
-		}
-		return
-	}
-	if n.next != nil {
-		n.next.prev = n.prev
-	}
-	switch {
-	case n.prev != nil:
-		n.prev.next = n.next
-	case n.next != nil:
-		s.lists[n.key] = n.next
-	default:
-		delete(s.lists, n.key)
-	}
-}
-
-// all visits every owner of the shape. Nodes are collected first, because visit
-// may remove some of them.
-func (s *shape[T]) all(visit func(T, *Reads)) {
-	found := make([]*Node[T], 0, s.nodes)
-	for _, n := range s.lists {
-		for ; n != nil; n = n.next {
-			found = append(found, n)
+		for _, b := range ix.tables[c.Relation.OID] {
+			found = ix.touch(b, c, found)
 		}
 	}
-	for _, root := range s.trees {
-		root.walk(func(n *Node[T]) { found = append(found, n) })
-	}
-	for _, n := range found {
-		visit(n.owner, s.reads)
-	}
+	ix.visit(found, visit)
 }
 
-// bind finds the shape's columns in a relation.
-func (b *boundShape[T]) bind(rel *catalog.Relation) {
-	if b.rel == rel {
-		return
+// TouchTable calls visit with every owner that reads the table, in the way that
+// Touch does.
+func (ix *Index[T]) TouchTable(table catalog.OID, visit func(T, *Reads)) {
+	found := ix.found
+	ix.found = nil
+	for _, b := range ix.tables[table] {
+		found = b.all(found)
 	}
-	b.rel, b.loose, b.equalI, b.rangeI, b.readI = rel, false, b.equalI[:0], -1, nil
-	find := func(k keyColumn) int {
-		i := rel.Column(k.name)
-		if i < 0 || rel.Columns[i].Type != k.typ {
-			b.loose = true
-		}
-		return i
-	}
-	for _, k := range b.equal {
-		b.equalI = append(b.equalI, find(k))
-	}
-	if b.ranged != nil {
-		b.rangeI = find(*b.ranged)
-	}
-	if b.reads.Columns != nil {
-		b.readI = make([]int, 0, len(b.reads.Columns))
-		for _, name := range b.reads.Columns {
-			b.readI = append(b.readI, rel.Column(name))
-		}
-	}
+	ix.visit(found, visit)
 }
 
-func (b *boundShape[T]) touch(c *change.Change, visit func(T, *Reads)) {
-	if c.Op == change.Truncate || c.Op == change.Define {
-		b.all(visit)
-		return
+// keptCap bounds what a call of Touch leaves for the next.
+const keptCap = 1 << 12
+
+func (ix *Index[T]) visit(found []*part[T], visit func(T, *Reads)) {
+	for _, p := range found {
+		if p.shape != nil {
+			visit(p.owner, p.shape.reads)
+		}
+	}
+	ix.found = reuse(found)
+}
+
+// reuse empties a slice of pointers for the next call.
+func reuse[E any](s []E) []E {
+	if cap(s) > keptCap {
+		return nil
+	}
+	clear(s)
+	return s[:0]
+}
+
+// touch appends the parts of a shape that a change can touch.
+func (ix *Index[T]) touch(b *boundShape[T], c *change.Change, found []*part[T]) []*part[T] {
+	if c.Op == change.Define {
+		return b.all(found)
+	}
+	if b.never {
+		return found
+	}
+	if c.Op == change.Truncate {
+		return b.all(found)
 	}
 	b.bind(c.Relation)
-	if b.loose || c.Op == change.Update && c.Old == nil {
-		b.all(visit)
-		return
-	}
-	switch c.Op {
-	case change.Insert:
-		b.probe(c.New, visit)
-	case change.Delete:
-		b.probe(c.Old, visit)
-	case change.Update:
-		if b.changed(c) {
-			b.probe(c.New, visit)
-			b.probe(c.Old, visit)
+	e := read
+	if c.Op == change.Update {
+		if e = b.extent(c); e == unread {
+			return found
 		}
 	}
-}
-
-func (b *boundShape[T]) changed(c *change.Change) bool {
-	if b.readI == nil {
-		return readsChanged(b.reads, c)
-	}
-	for _, i := range b.readI {
-		if columnChanged(c, i) {
-			return true
-		}
-	}
-	return false
-}
-
-// probe visits the owners whose tests one version of a row may pass.
-func (b *boundShape[T]) probe(row change.Row, visit func(T, *Reads)) {
-	h := uint64(hashSeed)
-	for i, col := range b.equalI {
-		if col >= len(row) || row[col].Kind == change.Absent {
-			b.all(visit)
-			return
-		}
-		if row[col].Kind == change.Null {
-			return
-		}
-		var ok bool
-		if h, ok = hashText(h, b.equal[i].class, row[col].Text); !ok {
-			b.all(visit)
-			return
-		}
-	}
-	if b.ranged == nil {
-		for n := b.lists[h]; n != nil; {
-			next := n.next
-			if passesAll(n.tests, b.rel, row) {
-				visit(n.owner, b.reads)
-			}
-			n = next
-		}
-		return
-	}
-	b.stab(b.trees[h], row, visit)
-}
-
-func (b *boundShape[T]) stab(root *span[T], row change.Row, visit func(T, *Reads)) {
-	if root == nil {
-		return
-	}
-	var found []*Node[T]
-	collect := func(n *Node[T]) { found = append(found, n) }
-	v := change.Value{}
-	if b.rangeI < len(row) {
-		v = row[b.rangeI]
-	}
-	if v.Kind == change.Null {
-		return
-	}
-	d, known := Datum{}, false
-	if v.Kind == change.Text {
-		d, known = ParseDatum(b.ranged.class, v.Text)
-	}
-	if known {
-		root.stab(d, collect)
+	before, after := &ix.before, &ix.after
+	b.see(before, c.Old, c.Op != change.Insert)
+	b.see(after, c.New, c.Op != change.Delete)
+	near := ix.candidates
+	if before.unknown || after.unknown {
+		near = b.nodesOf(near)
 	} else {
-		root.walk(collect)
+		near = b.near(after, near, nil)
+		near = b.near(before, near, after)
 	}
-	for _, n := range found {
-		if passesAll(n.tests, b.rel, row) {
-			visit(n.owner, b.reads)
+	for _, n := range near {
+		if b.touches(n, before, after, e) {
+			found = append(found, n.part)
 		}
 	}
+	ix.candidates = reuse(near)
+	before.forget()
+	after.forget()
+	return found
 }

@@ -6,29 +6,33 @@ package match
 // balance by random priorities: Seidel and Aragon, 1996). Methods accept a nil
 // receiver as the empty tree and return the new root.
 type span[T any] struct {
-	node        *Node[T]
+	node        *node[T]
 	lo, hi      Bound
-	maxHi       Bound
-	seq         uint64 // makes equal lower bounds distinct
-	prio        uint64
+	far         *span[T] // the one of the subtree whose upper bound reaches furthest
+	seq         uint64   // makes equal lower bounds distinct
 	left, right *span[T]
 }
 
-func newSpan[T any](n *Node[T], lo, hi Bound, seq uint64) *span[T] {
-	// A fixed mixing of the sequence number is random enough for balance and
-	// keeps runs repeatable.
-	return &span[T]{node: n, lo: lo, hi: hi, maxHi: hi, seq: seq, prio: mix(seq)}
+func newSpan[T any](n *node[T], lo, hi Bound, seq uint64) *span[T] {
+	s := &span[T]{node: n, lo: lo, hi: hi, seq: seq}
+	s.far = s
+	return s
 }
+
+// priority is a fixed mixing of the sequence number, so that runs are
+// repeatable. Intervals often come in the order of their bounds; one step of mix
+// spreads numbers in a row too evenly to balance those.
+func (s *span[T]) priority() uint64 { return mix(mix(s.seq) + hashSeed) }
 
 // before orders spans by lower bound, an open one first, then by sequence.
 func (s *span[T]) before(o *span[T]) bool {
-	if c := compareLo(s.lo, o.lo); c != 0 {
+	if c := compareLo(&s.lo, &o.lo); c != 0 {
 		return c < 0
 	}
 	return s.seq < o.seq
 }
 
-func compareLo(a, b Bound) int {
+func compareLo(a, b *Bound) int {
 	switch {
 	case !a.Set && !b.Set:
 		return 0
@@ -49,25 +53,21 @@ func compareLo(a, b Bound) int {
 	return 1
 }
 
-// higher returns the upper bound that reaches further.
-func higher(a, b Bound) Bound {
+// further reports whether an upper bound reaches further than another.
+func further(a, b *Bound) bool {
 	if !a.Set || !b.Set {
-		return Bound{}
+		return !a.Set && b.Set
 	}
 	c := a.Value.Compare(b.Value)
-	if c > 0 || c == 0 && a.Inclusive {
-		return a
-	}
-	return b
+	return c > 0 || c == 0 && a.Inclusive && !b.Inclusive
 }
 
 func (s *span[T]) update() {
-	s.maxHi = s.hi
-	if s.left != nil {
-		s.maxHi = higher(s.maxHi, s.left.maxHi)
-	}
-	if s.right != nil {
-		s.maxHi = higher(s.maxHi, s.right.maxHi)
+	s.far = s
+	for _, child := range [2]*span[T]{s.left, s.right} {
+		if child != nil && further(&child.far.hi, &s.far.hi) {
+			s.far = child.far
+		}
 	}
 }
 
@@ -75,7 +75,7 @@ func (s *span[T]) insert(n *span[T]) *span[T] {
 	if s == nil {
 		return n
 	}
-	if n.prio > s.prio {
+	if n.priority() > s.priority() {
 		n.left, n.right = s.split(n)
 		n.update()
 		return n
@@ -126,7 +126,7 @@ func (s *span[T]) join(r *span[T]) *span[T] {
 		return r
 	case r == nil:
 		return s
-	case s.prio > r.prio:
+	case s.priority() > r.priority():
 		s.right = s.right.join(r)
 		s.update()
 		return s
@@ -136,27 +136,25 @@ func (s *span[T]) join(r *span[T]) *span[T] {
 	return r
 }
 
-// stab collects the nodes whose interval holds d.
-func (s *span[T]) stab(d Datum, collect func(*Node[T])) {
-	if s == nil || !below(d, s.maxHi) {
-		return
+// stab appends the nodes whose interval holds d.
+func (s *span[T]) stab(d *Datum, into []*node[T]) []*node[T] {
+	if s == nil || !below(*d, &s.far.hi) {
+		return into
 	}
-	s.left.stab(d, collect)
-	if !above(d, s.lo) {
+	into = s.left.stab(d, into)
+	if !above(*d, &s.lo) {
 		// Everything to the right begins later still.
-		return
+		return into
 	}
-	if below(d, s.hi) {
-		collect(s.node)
+	if below(*d, &s.hi) {
+		into = append(into, s.node)
 	}
-	s.right.stab(d, collect)
+	return s.right.stab(d, into)
 }
 
-func (s *span[T]) walk(collect func(*Node[T])) {
+func (s *span[T]) walk(into []*node[T]) []*node[T] {
 	if s == nil {
-		return
+		return into
 	}
-	s.left.walk(collect)
-	collect(s.node)
-	s.right.walk(collect)
+	return s.right.walk(append(s.left.walk(into), s.node))
 }

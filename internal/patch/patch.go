@@ -3,17 +3,24 @@
 //
 // Contract: the bytes are those that Postgres would have produced. What it
 // cannot follow exactly it refuses, and the answer is computed anew. The package
-// is pure; plans and states are immutable.
+// is pure; plans and states are immutable, and safe for concurrent use.
 package patch
 
 import (
+	"sync/atomic"
+	"unsafe"
+
 	"github.com/tidemarkdb/tidemark/internal/catalog"
 	"github.com/tidemarkdb/tidemark/internal/change"
 	"github.com/tidemarkdb/tidemark/internal/match"
 )
 
 // Plan says how the answers of one endpoint follow the rows of one table. A plan
-// has Aggregates or Columns, not both.
+// has Aggregates or Columns, not both. It must not be copied.
+//
+// A row is told from others by Key: no two rows of all Reads.Tables may have the
+// same at any moment. A primary key that is deferrable, or that several tables
+// of an inheritance tree have each for itself, is none.
 type Plan struct {
 	// Reads is the reference to the table.
 	Reads *match.Reads
@@ -29,6 +36,9 @@ type Plan struct {
 	Aggregates []Aggregate
 	// One says that the answer is an object and not an array.
 	One bool
+
+	// layout is that of the relation that changed last.
+	layout atomic.Pointer[layout]
 }
 
 // Column is a result column that is a column of the table.
@@ -83,25 +93,41 @@ type Row struct {
 // State is one answer with the rows that it was made from. It is immutable.
 type State struct {
 	bound *Bound
+	body  []byte
+	// side holds what is not in the body: of a list or lookup see list.go, of
+	// aggregates the numbers of values, as varints.
+	side []byte
+	rows uint32
+	end  end
+	none bool // there is no answer
 }
 
 // Start makes the state of an answer from the rows of its query: all that pass
 // Bound.Tests in order, up to Offset+Limit+Slack of them. It returns nil where
-// the answer cannot be followed.
-func Start(b *Bound, rows []Row) *State { return nil }
+// the answer cannot be followed. Nothing of rows is kept.
+func Start(b *Bound, rows []Row) *State {
+	if len(b.Plan.Aggregates) > 0 {
+		return startTotals(b, rows)
+	}
+	return startRows(b, rows)
+}
 
 // Follow applies the changes of one committed transaction, in order; changes of
 // other tables and of rows that do not matter may be among them. When nothing
 // that is shown changes, next is s or another state and changed is false. It
-// returns ok false where the new answer is not known exactly.
+// returns ok false where the new answer is not known exactly. Nothing of changes
+// is kept.
 func (s *State) Follow(changes []*change.Change) (next *State, changed, ok bool) {
-	return nil, false, false
+	if len(s.bound.Plan.Aggregates) > 0 {
+		return s.followTotals(changes)
+	}
+	return s.followRows(changes)
 }
 
 // Body returns the answer, and whether there is one: false is an object that
 // does not exist, with an empty body. The caller must not change it. Successive
 // calls return the same bytes.
-func (s *State) Body() (body []byte, found bool) { return nil, false }
+func (s *State) Body() (body []byte, found bool) { return s.body, !s.none }
 
 // Size returns the bytes that the state takes beside Body.
-func (s *State) Size() int64 { return 0 }
+func (s *State) Size() int64 { return int64(unsafe.Sizeof(*s)) + int64(cap(s.side)) }

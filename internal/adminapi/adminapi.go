@@ -1,5 +1,5 @@
 // Package adminapi serves the operator's side: health, metrics, status,
-// explanations, tokens and purges. It binds loopback unless told otherwise and
+// explanations, tokens, purges and audits. It binds loopback unless told otherwise and
 // knows no users: whoever reaches it may do all of it.
 package adminapi
 
@@ -36,9 +36,11 @@ func New(t *tenant.Tenant, log *slog.Logger) http.Handler {
 	mux.HandleFunc("GET /v1/explain", a.explain)
 	mux.HandleFunc("GET /v1/token", a.token)
 	mux.HandleFunc("POST /v1/purge", a.purge)
+	mux.HandleFunc("POST /v1/audit", a.audit)
+	mux.HandleFunc("POST /v1/audit/clear", a.clearAudit)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, r, http.StatusNotFound, "no-route", "There is no such thing here",
-			"/healthz, /readyz, /metrics, /v1/status, /v1/endpoints, /v1/explain?path=…, /v1/token, POST /v1/purge")
+			"/healthz, /readyz, /metrics, /v1/status, /v1/endpoints, /v1/explain?path=…, /v1/token, POST /v1/purge, POST /v1/audit, POST /v1/audit/clear")
 	})
 	return mux
 }
@@ -78,6 +80,23 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, err error) {
 	httpapi.WriteProblem(w, r, p)
 }
 
+// read decodes the body of a POST. It writes the problem if there is one, under
+// the given type if the body is JSON and not what it should be.
+func (a *api) read(w http.ResponseWriter, r *http.Request, v any, status int, slug, hint string) bool {
+	// A browser cannot send this type to another origin without asking first.
+	if ct, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); ct != "application/json" {
+		problem(w, r, http.StatusUnsupportedMediaType, "not-json", "The request has to be application/json", hint)
+		return false
+	}
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		problem(w, r, status, slug, "The request could not be read: "+err.Error(), hint)
+		return false
+	}
+	return true
+}
+
 func (a *api) ready(w http.ResponseWriter, r *http.Request) {
 	s := a.tenant.Status()
 	if !s.Ready {
@@ -102,6 +121,7 @@ type statusReply struct {
 	Feed           feedReply    `json:"feed"`
 	Cache          cacheReply   `json:"cache"`
 	History        historyReply `json:"history"`
+	Audit          auditStatus  `json:"audit"`
 	Transactions   int64        `json:"transactions"`
 	Changes        int64        `json:"changes"`
 	Questions      int64        `json:"questions_to_primary"`
@@ -159,6 +179,9 @@ func (a *api) status(w http.ResponseWriter, r *http.Request) {
 		History: historyReply{
 			s.Store.History, s.Store.HistoryBytes, s.Store.Unproven, s.Store.Pins,
 		},
+		Audit: auditStatus{
+			s.Audit.Checked, s.Audit.Wrong, s.Audit.Skipped, s.Audit.Undecided, timeOf(s.Audit.LastWrong),
+		},
 		Transactions: s.Transactions, Changes: s.Changes, Questions: s.Questions, Flushes: s.Flushes,
 		FillsUnderWay: s.FillConnections, DefinitionsVia: "polling",
 	}
@@ -180,48 +203,6 @@ func timeOf(t time.Time) *time.Time {
 	return &t
 }
 
-type endpointReply struct {
-	Name     string      `json:"name"`
-	Route    string      `json:"route"`
-	File     string      `json:"file"`
-	TTL      string      `json:"ttl"`
-	Result   string      `json:"result"`
-	Volatile bool        `json:"volatile,omitempty"`
-	Tables   []tableRead `json:"tables"`
-	Problems []string    `json:"problems,omitempty"`
-	Answers  int64       `json:"answers"`
-	Hits     int64       `json:"hits"`
-	Misses   int64       `json:"misses"`
-	Stale    int64       `json:"stale"`
-	Fills    int64       `json:"fills"`
-	Errors   int64       `json:"errors"`
-	Ended    int64       `json:"ended"`
-}
-
-type tableRead struct {
-	Table   string   `json:"table"`
-	Columns []string `json:"columns,omitempty"` // absent: all
-}
-
-func (a *api) endpoints(w http.ResponseWriter, _ *http.Request) {
-	out := []endpointReply{}
-	for _, e := range a.tenant.Endpoints() {
-		r := endpointReply{
-			Name: e.Name, Route: e.Route, File: e.File, TTL: e.TTL.String(), Result: "many", Volatile: e.Volatile,
-			Tables: []tableRead{}, Problems: e.Problems, Answers: e.Answers, Hits: e.Hits, Misses: e.Misses,
-			Stale: e.Stale, Fills: e.Fills, Errors: e.Errors, Ended: e.Ended,
-		}
-		if e.One {
-			r.Result = "one"
-		}
-		for _, t := range e.Tables {
-			r.Tables = append(r.Tables, tableRead(t))
-		}
-		out = append(out, r)
-	}
-	a.reply(w, map[string]any{"endpoints": out})
-}
-
 // split parts a path with its query, as a client would request it.
 func split(uri string) (path, rawQuery string, err error) {
 	u, err := url.ParseRequestURI(uri)
@@ -229,47 +210,6 @@ func split(uri string) (path, rawQuery string, err error) {
 		return "", "", &query.ParamError{Name: "path", Reason: "it is a path with its query, such as /v1/users/42?limit=5"}
 	}
 	return u.EscapedPath(), u.RawQuery, nil
-}
-
-type dependencyReply struct {
-	Table   string   `json:"table"`
-	Rung    int      `json:"rung"`
-	Tests   []string `json:"tests,omitempty"`
-	Columns []string `json:"columns"` // null: all
-	None    bool     `json:"untouchable,omitempty"`
-	Raise   string   `json:"raise,omitempty"`
-	Text    string   `json:"text"`
-}
-
-func (a *api) explain(w http.ResponseWriter, r *http.Request) {
-	path, raw, err := split(r.URL.Query().Get("path"))
-	if err != nil {
-		a.fail(w, r, err)
-		return
-	}
-	x, err := a.tenant.Explain(path, raw)
-	if err != nil {
-		a.fail(w, r, err)
-		return
-	}
-	deps := make([]dependencyReply, len(x.Dependencies))
-	for i, d := range x.Dependencies {
-		deps[i] = dependencyReply{d.Table, d.Rung, d.Tests, d.Columns, d.None, d.Raise, d.String()}
-	}
-	out := map[string]any{
-		"endpoint": x.Endpoint, "answer": x.Key, "file": x.File, "volatile": x.Volatile,
-		"dependencies": deps, "cached": x.Cached, "kept_versions": x.Kept, "bytes": x.Bytes,
-	}
-	if !x.Filled.IsZero() {
-		out["true_from"], out["filled"], out["expires"] = x.From.String(), x.Filled, x.Expires
-	}
-	if x.To != 0 {
-		out["true_before"] = x.To.String()
-	}
-	if x.Ended != nil {
-		out["ended_by"] = x.Ended.String()
-	}
-	a.reply(w, out)
 }
 
 func (a *api) token(w http.ResponseWriter, r *http.Request) {
@@ -291,16 +231,8 @@ type purgeRequest struct {
 const purgeHint = `send exactly one of {"answer":"/v1/…"}, {"endpoint":"name"}, {"table":"schema.name"}, {"all":true}`
 
 func (a *api) purge(w http.ResponseWriter, r *http.Request) {
-	// A browser cannot send this type to another origin without asking first.
-	if ct, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); ct != "application/json" {
-		problem(w, r, http.StatusUnsupportedMediaType, "not-json", "A purge is application/json", purgeHint)
-		return
-	}
 	var req purgeRequest
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&req); err != nil {
-		problem(w, r, http.StatusBadRequest, "bad-purge", "The request could not be read: "+err.Error(), purgeHint)
+	if !a.read(w, r, &req, http.StatusBadRequest, "bad-purge", purgeHint) {
 		return
 	}
 	given := 0

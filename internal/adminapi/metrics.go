@@ -28,6 +28,14 @@ var (
 	descMisses       = desc("misses_total", "Answers computed for a request.", "endpoint")
 	descStale        = desc("stale_total", "Stale answers served within max_staleness.", "endpoint")
 	descFills        = desc("fills_total", "Queries sent to fill answers.", "endpoint")
+	descFilled       = desc("filled_total", "Answers that queries computed.", "endpoint")
+	descRefills      = desc("refills_total", "Answers computed again before anybody asked.", "endpoint")
+	descShed         = desc("shed_total", "Requests turned away because too many answers waited to be computed.", "endpoint")
+	descPatched      = desc("patched_total", "Answers brought up to date in place, without a query.", "endpoint")
+	descPassed       = desc("passed_total", "Changes that touched an answer and were found to leave it as it was, without a query.", "endpoint")
+	descCompared     = desc("compared_total", "Answers computed again after a change ended them, while the old one was known.", "endpoint")
+	descVain         = desc("vain_total", "Of tidemark_compared_total, answers that came out as they were.", "endpoint")
+	descDistrusted   = desc("distrusted", "1 while the endpoint follows whole tables because an audit found an answer wrong.", "endpoint")
 	descErrors       = desc("fill_errors_total", "Fills that failed.", "endpoint")
 	descEnded        = desc("ended_total", "Cached answers that a committed change or definition ended.", "endpoint")
 	descInvalid      = desc("invalidations_total", "Cached answers dropped, by reason.", "reason")
@@ -49,6 +57,9 @@ var (
 	descFlushes      = desc("forced_flushes_total", "Times that the log was flushed for a waiting request.")
 	descHistory      = desc("history_bytes", "Memory of recent changes.")
 	descPins         = desc("pinned_snapshots", "Snapshots held open for exact reads.")
+	descChecked      = desc("audit_checked_total", "Answers in memory that were compared with the database.")
+	descWrong        = desc("audit_wrong_total", "Of these, answers that were not what the database says.")
+	descUndecided    = desc("audit_undecided_total", "Answers that differ from the database as two runs of their statement may.")
 	descFilling      = desc("fill_connections_in_use", "Connections that fills hold.")
 )
 
@@ -66,16 +77,20 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
 	}
 	s := c.tenant.Status()
-	ready := 0.0
-	if s.Ready {
-		ready = 1
-	}
-	gauge(descReady, ready)
+	gauge(descReady, yes(s.Ready))
 	for _, e := range c.tenant.Endpoints() {
 		count(descHits, float64(e.Hits), e.Name)
 		count(descMisses, float64(e.Misses), e.Name)
 		count(descStale, float64(e.Stale), e.Name)
 		count(descFills, float64(e.Fills), e.Name)
+		count(descFilled, float64(e.Filled), e.Name)
+		count(descRefills, float64(e.Refills), e.Name)
+		count(descShed, float64(e.Shed), e.Name)
+		count(descPatched, float64(e.Patched), e.Name)
+		count(descPassed, float64(e.Passed), e.Name)
+		count(descCompared, float64(e.Compared), e.Name)
+		count(descVain, float64(e.Vain), e.Name)
+		gauge(descDistrusted, yes(e.Distrusted != ""), e.Name)
 		count(descErrors, float64(e.Errors), e.Name)
 		count(descEnded, float64(e.Ended), e.Name)
 		gauge(descAnswers, float64(e.Answers), e.Name)
@@ -98,6 +113,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	count(descFlushes, float64(s.Flushes))
 	gauge(descHistory, float64(s.Store.HistoryBytes))
 	gauge(descPins, float64(s.Store.Pins))
+	count(descChecked, float64(s.Audit.Checked))
+	count(descWrong, float64(s.Audit.Wrong))
+	count(descUndecided, float64(s.Audit.Undecided))
 	gauge(descFilling, float64(s.FillConnections))
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
@@ -105,4 +123,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(descRetained, float64(retained))
 		gauge(descLagBytes, float64(behind))
 	}
+}
+
+func yes(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }

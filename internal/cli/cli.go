@@ -38,6 +38,7 @@ type commands struct {
 	Explain   explainCmd   `cmd:"" help:"Show what one answer depends on and what can touch it."`
 	Get       getCmd       `cmd:"" help:"Read one answer."`
 	Purge     purgeCmd     `cmd:"" help:"Drop cached answers."`
+	Audit     auditCmd     `cmd:"" help:"Compare cached answers with the database."`
 	Token     tokenCmd     `cmd:"" help:"Show the current token, or look into tokens."`
 	Version   versionCmd   `cmd:"" help:"Show the version."`
 }

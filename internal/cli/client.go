@@ -42,6 +42,7 @@ func firstOf(texts ...string) string {
 type client struct {
 	base string
 	flag string // how to name another address
+	wait bool   // for as long as the reply takes
 }
 
 const clientTimeout = time.Minute
@@ -60,8 +61,11 @@ func (c *client) do(ctx context.Context, method, path string, header http.Header
 	if err != nil {
 		return nil, nil, usageError{fmt.Errorf("%q is not an address with a path", base+path)}
 	}
-	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
-	defer cancel()
+	if !c.wait {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, clientTimeout)
+		defer cancel()
+	}
 	req, err := http.NewRequestWithContext(ctx, method, target.String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, nil, err

@@ -31,6 +31,10 @@ type settingFlags struct {
 	TTL         *string `name:"cache.ttl" placeholder:"TIME" help:"How long an answer is kept at most (24h)."`
 	Connections *string `name:"fill.max-connections" placeholder:"N" help:"Connections that compute answers (8)."`
 	Statement   *string `name:"fill.statement-timeout" placeholder:"TIME" help:"How long one query may run (10s)."`
+	Queue       *string `name:"fill.queue" placeholder:"N" help:"Answers that may wait to be computed (10000)."`
+	Batch       *string `name:"fill.batch" placeholder:"N" help:"Answers that one query may compute (100)."`
+	Refill      *string `name:"fill.refill" placeholder:"BOOL" help:"Compute answers that are read often again before anybody asks (true)."`
+	Audits      *string `name:"audit.per-minute" placeholder:"N" help:"Answers compared with the database in the background (60)."`
 }
 
 // given returns the flags of the command line by name.

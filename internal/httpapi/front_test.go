@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -152,6 +154,8 @@ func TestFrontAgrees(t *testing.T) {
 	get := func(path, headers string) string { return "GET " + path + " HTTP/1.1\r\n" + host + headers + "\r\n" }
 	etag := strings.TrimSpace(strings.SplitN(strings.SplitN(exchange(t, plain, get("/v1/users/1", ""), 1, 1)[0], "Etag: ", 2)[1], "\n", 2)[0])
 	exchange(t, plain, get("/v1/users/50", ""), 1, 1)
+	_, res := ask(t, "http://"+plain, "GET", "/v1/users/1", "")
+	token := res.Header.Get("Tidemark-Token")
 	for name, raw := range map[string]string{
 		"a hit":                    get("/v1/users/1", ""),
 		"a large hit":              get("/v1/all", "") + get("/v1/all", ""),
@@ -169,6 +173,18 @@ func TestFrontAgrees(t *testing.T) {
 		"a level":                  get("/v1/users/1", "tidemark-consistency: fully_consistent\r\n"),
 		"a bad level":              get("/v1/users/1", "Tidemark-Consistency: soon\r\n"),
 		"two levels":               get("/v1/users/1", "Tidemark-Consistency: fully_consistent\r\nTidemark-Consistency: fully_consistent\r\n"),
+		"the same snapshot, first": get("/v1/users/1", "Tidemark-Snapshot: same\r\n"),
+		"the same snapshot":        get("/v1/users/1", "Tidemark-Snapshot: same\r\nTidemark-Token: "+token+"\r\n"),
+		"another order, and case":  get("/v1/users/1", "tidemark-token: "+token+"\r\ntidemark-snapshot:same\r\n"),
+		"another snapshot":         get("/v1/users/1", "Tidemark-Snapshot: other\r\n"),
+		"no snapshot":              get("/v1/users/1", "Tidemark-Snapshot:\r\n"),
+		"two snapshots":            get("/v1/users/1", "Tidemark-Snapshot: same\r\nTidemark-Snapshot: same\r\n"),
+		"a snapshot and a level":   get("/v1/users/1", "Tidemark-Snapshot: same\r\nTidemark-Consistency: fully_consistent\r\n"),
+		"a snapshot, a bad token":  get("/v1/users/1", "Tidemark-Snapshot: same\r\nTidemark-Token: x\r\n"),
+		"a token alone":            get("/v1/users/1", "Tidemark-Token: x\r\n"),
+		"a batch without JSON":     "POST /v1/batch HTTP/1.1\r\n" + host + "Content-Length: 2\r\n\r\n{}" + get("/v1/users/1", ""),
+		"an empty batch":           "POST /v1/batch HTTP/1.1\r\n" + host + "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}" + get("/v1/users/1", ""),
+		"a batch by PUT":           "PUT /v1/batch HTTP/1.1\r\n" + host + "Content-Length: 0\r\n\r\n" + get("/v1/users/1", ""),
 		"HEAD":                     "HEAD /v1/users/1 HTTP/1.1\r\n" + host + "\r\n" + get("/v1/users/1", "Connection: close\r\n"),
 		"POST":                     "POST /v1/users/1 HTTP/1.1\r\n" + host + "Content-Length: 3\r\n\r\nabc" + get("/v1/users/1", ""),
 		"a body":                   get("/v1/users/1", "Content-Length: 3\r\n") + "abc" + get("/v1/users/1", ""),
@@ -207,6 +223,150 @@ func TestFrontAgrees(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// ask sends one request with headers in pairs and returns the body.
+func ask(t *testing.T, server, method, path, body string, headers ...string) (string, *http.Response) {
+	t.Helper()
+	req, err := http.NewRequest(method, server+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text), res
+}
+
+// TestSnapshot reads a series of answers that fit together, by both servers.
+func TestSnapshot(t *testing.T) {
+	front, plain, db, _ := open(t)
+	for i, addr := range []string{front, plain} {
+		server := "http://" + addr
+		name := func(n int) string { return fmt.Sprintf("server %d, round %d", i, n) }
+		db.Exec(t, "UPDATE users SET name = 'before' WHERE id < 4")
+		ask(t, server, "GET", "/v1/users/1", "", "Tidemark-Consistency", "fully_consistent")
+		for n := range 5 {
+			first, res := ask(t, server, "GET", "/v1/users/1", "", "Tidemark-Snapshot", "same")
+			token := res.Header.Get("Tidemark-Token")
+			if vary := res.Header.Get("Vary"); !strings.Contains(vary, "Tidemark-Snapshot, Tidemark-Token") {
+				t.Errorf("Vary: %s", vary)
+			}
+			db.Exec(t, fmt.Sprintf("UPDATE users SET name = '%s' WHERE id < 4", name(n)))
+			if now, _ := ask(t, server, "GET", "/v1/users/1", "", "Tidemark-Consistency", "fully_consistent"); now == first {
+				t.Fatalf("%s: the write is not seen: %s", name(n), now)
+			}
+			// The answer in memory is of now; asked for in the series, it must not be a plain hit.
+			again, res := ask(t, server, "GET", "/v1/users/1", "", "Tidemark-Snapshot", "same", "Tidemark-Token", token)
+			if again != first || res.Header.Get("Tidemark-Token") != token {
+				t.Errorf("%s: %s %s, after %s %s", name(n), again, res.Header.Get("Tidemark-Token"), first, token)
+			}
+			ask(t, server, "GET", "/v1/users/1", "", "Tidemark-Consistency", "fully_consistent")
+		}
+	}
+}
+
+// TestBatch reads several answers together, by both servers.
+func TestBatch(t *testing.T) {
+	front, plain, db, _ := open(t)
+	for i, addr := range []string{front, plain} {
+		server := "http://" + addr
+		ask(t, server, "GET", "/v1/users/1", "")
+		for n := range 20 {
+			name := fmt.Sprintf("server %d, round %d", i, n)
+			db.Exec(t, fmt.Sprintf("UPDATE users SET name = '%s' WHERE id < 4", name))
+			text, res := ask(t, server, "POST", "/v1/batch",
+				`{"paths":["/v1/users/1","/v1/users/02","/v1/users/3","/v1/users/1","/v1/users/999","/v1/users/x","/nothing"]}`,
+				"Content-Type", "application/json", "Tidemark-Consistency", "fully_consistent")
+			var got struct {
+				Token   string
+				Answers []struct {
+					Path   string
+					Status int
+					Body   struct {
+						ID   int
+						Name string
+					}
+					Problem httpapi.Problem
+				}
+			}
+			if err := json.Unmarshal([]byte(text), &got); err != nil || res.StatusCode != 200 {
+				t.Fatalf("%d %v: %s", res.StatusCode, err, text)
+			}
+			if got.Token == "" || got.Token != res.Header.Get("Tidemark-Token") || len(got.Answers) != 7 {
+				t.Fatalf("%s: %v", text, res.Header)
+			}
+			for k, id := range []int{1, 2, 3, 1} {
+				if a := got.Answers[k]; a.Status != 200 || a.Body.ID != id || a.Body.Name != name {
+					t.Errorf("%s: answer %d: %+v", name, k, a)
+				}
+			}
+			for k, want := range []string{"no-row", "bad-parameter", "no-endpoint"} {
+				if a := got.Answers[4+k]; a.Problem.Type != httpapi.TypePrefix+want || a.Status != a.Problem.Status {
+					t.Errorf("%s: answer %d: %+v", name, 4+k, a)
+				}
+			}
+			// The series can be gone on with, and the batch itself repeated in it.
+			db.Exec(t, "UPDATE users SET name = 'other' WHERE id < 4")
+			one, _ := ask(t, server, "GET", "/v1/users/3", "", "Tidemark-Snapshot", "same", "Tidemark-Token", got.Token)
+			again, _ := ask(t, server, "POST", "/v1/batch", `{"paths":["/v1/users/2"]}`,
+				"Content-Type", "application/json", "Tidemark-Snapshot", "same", "Tidemark-Token", got.Token)
+			if !strings.Contains(one, name) || !strings.Contains(again, name) || !strings.Contains(again, got.Token) {
+				t.Errorf("%s: later in the series: %s %s", name, one, again)
+			}
+		}
+		if _, res := ask(t, server, "POST", "/v1/batch", `{"paths":["/v1/users/1"]}`, "Content-Type", "application/json",
+			"Tidemark-Consistency", "soon"); res.StatusCode != 400 {
+			t.Errorf("a bad level: %d", res.StatusCode)
+		}
+	}
+}
+
+// TestBatchTogether reads three rows that a writer always changes together.
+func TestBatchTogether(t *testing.T) {
+	front, _, db, _ := open(t)
+	db.Exec(t, "UPDATE users SET name = 'r0' WHERE id < 4")
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for n := 1; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+				db.Exec(t, fmt.Sprintf("UPDATE users SET name = 'r%d' WHERE id < 4", n))
+			}
+		}
+	}()
+	defer func() {
+		close(stop)
+		<-stopped
+	}()
+	seen := map[string]bool{}
+	for i := range 300 {
+		headers := []string{"Content-Type", "application/json"}
+		if i%3 == 0 {
+			headers = append(headers, "Tidemark-Consistency", "fully_consistent")
+		}
+		text, res := ask(t, "http://"+front, "POST", "/v1/batch", `{"paths":["/v1/users/1","/v1/users/2","/v1/users/3"]}`, headers...)
+		names := regexp.MustCompile(`"name":"(r[0-9]+)"`).FindAllStringSubmatch(text, -1)
+		if res.StatusCode != 200 || len(names) != 3 || names[0][1] != names[1][1] || names[0][1] != names[2][1] {
+			t.Fatalf("not of one moment: %d %s", res.StatusCode, text)
+		}
+		seen[names[0][1]] = true
+	}
+	if len(seen) < 10 {
+		t.Errorf("only %d states were seen: nothing was tested", len(seen))
 	}
 }
 

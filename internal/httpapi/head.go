@@ -95,6 +95,9 @@ func (r *request) header(name, value []byte, hosts *int) bool {
 			r.gzip = true
 		}
 	case 17:
+		if is(HeaderSnapshot) {
+			r.conditional = true
+		}
 		return !is("Transfer-Encoding")
 	case len(HeaderConsistency):
 		if is(HeaderConsistency) {

@@ -1,5 +1,6 @@
 // Package httpapi serves endpoints over HTTP: GET and HEAD, conditional
-// requests, consistency levels, and errors as RFC 9457 problems.
+// requests, consistency levels, several answers as of one revision, and errors as
+// RFC 9457 problems.
 //
 // It has no idea of freshness of its own: every answer comes from the tenant,
 // with the position as of which it is served. Handlers are safe for concurrent
@@ -17,13 +18,13 @@ import (
 	"time"
 
 	"github.com/tidemarkdb/tidemark/internal/answer"
-	"github.com/tidemarkdb/tidemark/internal/revision"
 	"github.com/tidemarkdb/tidemark/internal/tenant"
 )
 
 // Header names of tidemark's own, in canonical form.
 const (
 	HeaderConsistency = "Tidemark-Consistency"
+	HeaderSnapshot    = "Tidemark-Snapshot"
 	HeaderToken       = "Tidemark-Token"
 )
 
@@ -63,11 +64,13 @@ const maxURI = 8 << 10
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		WriteProblem(w, r, Problem{
-			Type: TypePrefix + "method", Title: "Only GET and HEAD are served", Status: http.StatusMethodNotAllowed,
-			Hint: "write to the database; the next read shows it",
-		})
+		if r.URL.EscapedPath() != batchPath {
+			refuseMethod(w, r, "GET, HEAD", "write to the database; the next read shows it")
+		} else if r.Method != http.MethodPost {
+			refuseMethod(w, r, "GET, HEAD, POST", batchHint)
+		} else {
+			h.batch(w, r)
+		}
 		return
 	}
 	if len(r.RequestURI) > maxURI {
@@ -78,14 +81,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	now := time.Now()
-	level := r.Header[HeaderConsistency]
-	if len(level) == 0 {
+	if len(r.Header[HeaderConsistency]) == 0 && len(r.Header[HeaderSnapshot]) == 0 {
 		if reply, ok := h.tenant.Hit(r.RequestURI, now); ok {
 			h.write(w, r, &reply, now)
 			return
 		}
 	}
-	reply, err := h.read(r.Context(), r, level)
+	reply, err := h.read(r.Context(), r)
 	if err != nil {
 		h.fail(w, r, err)
 		return
@@ -93,9 +95,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.write(w, r, &reply, time.Now())
 }
 
-func (h *Handler) read(ctx context.Context, r *http.Request, level []string) (tenant.Reply, error) {
-	// Several header lines are one list, which is not one item.
-	req, err := revision.ParseConsistency(strings.Join(level, ", "))
+func refuseMethod(w http.ResponseWriter, r *http.Request, allow, hint string) {
+	w.Header().Set("Allow", allow)
+	WriteProblem(w, r, Problem{
+		Type: TypePrefix + "method", Title: "The method is not served here", Status: http.StatusMethodNotAllowed,
+		Detail: "only " + allow, Hint: hint,
+	})
+}
+
+func (h *Handler) read(ctx context.Context, r *http.Request) (tenant.Reply, error) {
+	req, err := requirement(r.Header)
 	if err != nil {
 		return tenant.Reply{}, err
 	}
@@ -117,7 +126,7 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 var (
 	typeJSON    = []string{"application/json"}
 	revalidate  = []string{"no-cache"}
-	varyHeaders = []string{"Accept-Encoding, " + HeaderConsistency}
+	varyHeaders = []string{"Accept-Encoding, " + HeaderConsistency + ", " + HeaderSnapshot + ", " + HeaderToken}
 	gzipCoding  = []string{"gzip"}
 )
 
@@ -136,9 +145,7 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, reply *tenant.Re
 		hd["Cache-Status"] = []string{cacheStatus(&reply.Reply, now)}
 	}
 	if !v.Found {
-		WriteProblem(w, r, Problem{
-			Type: TypePrefix + "no-row", Title: "There is no such row", Status: http.StatusNotFound,
-		})
+		WriteProblem(w, r, noRow)
 		return
 	}
 	body, etag, length := v.Body, v.ETag[:], v.Length[:]
@@ -177,90 +184,4 @@ func (h *Handler) packed(reply *tenant.Reply, v *answer.Version) []byte {
 	packed := bytes.Clone(b.Bytes())
 	h.tenant.KeepPacked(reply.Key, v, packed)
 	return packed
-}
-
-func age(v *answer.Version, now time.Time) int64 {
-	return max(0, int64(now.Sub(v.Filled)/time.Second))
-}
-
-// rendered returns the header values of a hit, which change once a second.
-func rendered(v *answer.Version, now time.Time) *answer.Rendered {
-	second := now.Unix()
-	if m := v.Rendered.Load(); m != nil && m.Second == second {
-		return m
-	}
-	m := &answer.Rendered{Second: second}
-	m.Age[0] = strconv.FormatInt(age(v, now), 10)
-	m.Status[0] = "tidemark; hit; ttl=" + strconv.FormatInt(ttl(v, now), 10)
-	m.Head = []byte(statusLine(http.StatusOK) + "Age: " + m.Age[0] + "\r\nCache-Control: " + revalidate[0] +
-		"\r\nCache-Status: " + m.Status[0] + "\r\nContent-Length: " + v.Length[0] + "\r\nContent-Type: " + typeJSON[0] +
-		"\r\nEtag: " + v.ETag[0] + "\r\nVary: " + varyHeaders[0] + "\r\n" + HeaderToken + ": ")
-	v.Rendered.Store(m)
-	return m
-}
-
-func ttl(v *answer.Version, now time.Time) int64 {
-	return int64(v.Expires().Sub(now) / time.Second)
-}
-
-// cacheStatus says how a reply came about (RFC 9211).
-func cacheStatus(r *answer.Reply, now time.Time) string {
-	b := []byte("tidemark")
-	detail := ""
-	switch {
-	case r.Outcome == answer.Hit:
-		b = append(b, "; hit; ttl="...)
-		b = strconv.AppendInt(b, ttl(r.Version, now), 10)
-	case r.Outcome == answer.Stale:
-		b = append(b, "; hit; ttl=-1"...)
-		detail = "stale: "
-	case r.Outcome == answer.Pinned:
-		b = append(b, "; fwd=request; stored"...)
-		detail = "pinned snapshot"
-	case r.Ended != nil:
-		b = append(b, "; fwd=stale"...)
-	default:
-		b = append(b, "; fwd=uri-miss"...)
-	}
-	if r.Outcome == answer.Filled {
-		if r.Stored {
-			b = append(b, "; stored; ttl="...)
-			b = strconv.AppendInt(b, ttl(r.Version, now), 10)
-		}
-		if r.Joined {
-			b = append(b, "; collapsed"...)
-		}
-	}
-	if r.Ended != nil {
-		detail += r.Ended.String()
-	}
-	if !r.Exact {
-		if detail != "" {
-			detail += "; "
-		}
-		detail += "not proven equal to one position"
-	}
-	if detail != "" {
-		b = append(b, "; detail="...)
-		b = appendString(b, detail)
-	}
-	return string(b)
-}
-
-// appendString writes a Structured Field string (RFC 9651, section 3.3.3). What
-// is not printable ASCII becomes a question mark.
-func appendString(b []byte, s string) []byte {
-	b = append(b, '"')
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		switch {
-		case c == '"' || c == '\\':
-			b = append(b, '\\', c)
-		case c < 0x20 || c > 0x7e:
-			b = append(b, '?')
-		default:
-			b = append(b, c)
-		}
-	}
-	return append(b, '"')
 }

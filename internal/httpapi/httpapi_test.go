@@ -3,7 +3,9 @@ package httpapi
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,6 +72,8 @@ func TestProblemOf(t *testing.T) {
 		{&query.ParamError{Name: "id", Reason: "is wrong"}, 400, "bad-parameter", false},
 		{&tenant.StatementError{Parameter: true, Err: &pgconn.PgError{Message: "bad"}}, 400, "bad-parameter", false},
 		{&tenant.StatementError{Err: &pgconn.PgError{Message: "secret"}}, 500, "endpoint-error", true},
+		{&answer.OverloadedError{RetryAfter: time.Second}, 503, "overloaded", false},
+		{fmt.Errorf("x: %w", errSnapshot), 400, "malformed-snapshot", false},
 		{errors.New("other"), 500, "internal", true},
 	} {
 		p, ours := problemOf(tt.err)
@@ -84,6 +88,72 @@ func TestProblemOf(t *testing.T) {
 	WriteProblem(w, httptest.NewRequest("HEAD", "/", nil), Problem{Status: 503, Title: "gone"})
 	if w.Body.Len() != 0 || w.Header().Get("Retry-After") == "" || w.Header().Get("Content-Type") != "application/problem+json" {
 		t.Errorf("HEAD 503: %v %q", w.Header(), w.Body)
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	for after, want := range map[time.Duration]string{
+		0: "1", time.Millisecond: "1", time.Second: "1", 1001 * time.Millisecond: "2", time.Minute: "60",
+	} {
+		w := httptest.NewRecorder()
+		WriteProblem(w, httptest.NewRequest("GET", "/", nil), ProblemOf(&answer.OverloadedError{RetryAfter: after}))
+		if got := w.Header().Get("Retry-After"); w.Code != 503 || got != want {
+			t.Errorf("after %s: %d, Retry-After %s, want %s", after, w.Code, got, want)
+		}
+	}
+}
+
+func TestRequirement(t *testing.T) {
+	token := revision.Token{Source: revision.Source{SystemID: 7, Timeline: 1}, LSN: 99}
+	for _, tt := range []struct {
+		level, snapshot, token []string
+		want                   revision.Requirement
+		err                    error
+	}{
+		{want: revision.Requirement{}},
+		{level: []string{"fully_consistent"}, want: revision.Requirement{Level: revision.FullyConsistent}},
+		{level: []string{"fully_consistent", "fully_consistent"}, err: revision.ErrConsistencyMalformed},
+		{token: []string{token.String()}, want: revision.Requirement{}},
+		{snapshot: []string{"same"}, want: revision.Requirement{}},
+		{snapshot: []string{"same"}, token: []string{token.String()}, want: revision.Requirement{Level: revision.AtExactSnapshot, Token: token}},
+		{snapshot: []string{"same"}, token: []string{token.String()[:9]}, err: revision.ErrTokenMalformed},
+		{snapshot: []string{"same"}, token: []string{""}, err: revision.ErrTokenMalformed},
+		{snapshot: []string{"same"}, token: []string{token.String(), token.String()}, err: revision.ErrTokenMalformed},
+		{snapshot: []string{"same"}, level: []string{"minimize_latency"}, err: errSnapshot},
+		{snapshot: []string{"same"}, level: []string{""}, err: errSnapshot},
+		{snapshot: []string{"same", "same"}, err: errSnapshot},
+		{snapshot: []string{"Same"}, err: errSnapshot},
+		{snapshot: []string{""}, err: errSnapshot},
+	} {
+		h := http.Header{}
+		for name, lines := range map[string][]string{HeaderConsistency: tt.level, HeaderSnapshot: tt.snapshot, HeaderToken: tt.token} {
+			if lines != nil {
+				h[name] = lines
+			}
+		}
+		if got, err := requirement(h); got != tt.want || !errors.Is(err, tt.err) {
+			t.Errorf("%v: %+v, %v", h, got, err)
+		}
+	}
+}
+
+// A stale answer's time to live is how long ago it ended.
+func TestCacheStatusOfStale(t *testing.T) {
+	v := &answer.Version{} // as if it had ended at the beginning of time
+	r := &answer.Reply{Version: v, Exact: true, Outcome: answer.Stale, Ended: &answer.Reason{Cause: answer.ByTTL}}
+	for after, want := range map[time.Duration]int64{
+		0: -1, 900 * time.Millisecond: -1, 1500 * time.Millisecond: -2, time.Hour: -3601, -time.Second: -1,
+	} {
+		it, err := structured.ParseItem(cacheStatus(r, time.Unix(0, 0).Add(after)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := it.Param("ttl"); got != want {
+			t.Errorf("%s after its end: ttl=%v, want %d", after, got, want)
+		}
+		if d, _ := it.Param("detail"); !strings.HasPrefix(fmt.Sprint(d), "stale: ") {
+			t.Errorf("detail %v", d)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/tidemarkdb/tidemark/internal/answer"
 	"github.com/tidemarkdb/tidemark/internal/query"
@@ -20,6 +21,8 @@ type Problem struct {
 	Detail    string `json:"detail,omitempty"`
 	Parameter string `json:"parameter,omitempty"`
 	Hint      string `json:"hint,omitempty"`
+	// RetryAfter is in seconds; it is the Retry-After of a response.
+	RetryAfter int `json:"retry_after,omitempty"`
 }
 
 // TypePrefix begins the type of every problem.
@@ -39,6 +42,7 @@ var kinds = []kind{
 	{tenant.ErrNoEndpoint, http.StatusNotFound, "no-endpoint", "No endpoint has this path", ""},
 	{revision.ErrTokenMalformed, http.StatusBadRequest, "malformed-token", "The token is malformed", "pass a token exactly as it was received"},
 	{revision.ErrConsistencyMalformed, http.StatusBadRequest, "malformed-consistency", "The consistency level is malformed", ""},
+	{errSnapshot, http.StatusBadRequest, "malformed-snapshot", "The snapshot header is malformed", "send " + HeaderSnapshot + ": same, from the second request on with the " + HeaderToken + " of the first response, and no " + HeaderConsistency},
 	{revision.ErrForeignToken, http.StatusConflict, "foreign-token", "The token belongs to another database or timeline", "drop the token and read again"},
 	{revision.ErrFutureToken, http.StatusBadRequest, "future-token", "The token is beyond what the database has written", ""},
 	{revision.ErrBoundToken, http.StatusBadRequest, "inexact-token", "The token names no exact snapshot", "use it with at_least_as_fresh"},
@@ -55,6 +59,9 @@ var kinds = []kind{
 	{tenant.ErrSeveralRows, http.StatusInternalServerError, "endpoint-error", "The endpoint promises one row, and there are several", "add a condition or LIMIT 1, or remove `result: one`"},
 	{tenant.ErrAnswerTooLarge, http.StatusInternalServerError, "endpoint-error", "The answer is too large", "add a LIMIT"},
 }
+
+// noRow says that an endpoint that promises one row has none. It is an answer.
+var noRow = Problem{Type: TypePrefix + "no-row", Title: "There is no such row", Status: http.StatusNotFound}
 
 // ProblemOf turns an error into what the client is told.
 func ProblemOf(err error) Problem {
@@ -94,6 +101,15 @@ func problemOf(err error) (Problem, bool) {
 			Hint: "tidemark endpoints says why",
 		}, true
 	}
+	var overloaded *answer.OverloadedError
+	if errors.As(err, &overloaded) {
+		// Not for the log: it comes in thousands, and is counted.
+		return Problem{
+			Type: TypePrefix + "overloaded", Title: "Too many answers wait to be computed",
+			Status: http.StatusServiceUnavailable, Hint: "try again after the seconds of Retry-After",
+			RetryAfter: max(1, int((overloaded.RetryAfter+time.Second-1)/time.Second)),
+		}, false
+	}
 	for _, k := range kinds {
 		if errors.Is(err, k.err) {
 			p := Problem{Type: TypePrefix + k.slug, Title: k.title, Status: k.status, Hint: k.hint}
@@ -123,7 +139,7 @@ func WriteProblem(w http.ResponseWriter, r *http.Request, p Problem) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	if p.Status == http.StatusServiceUnavailable {
-		h.Set("Retry-After", "1")
+		h.Set("Retry-After", strconv.Itoa(max(1, p.RetryAfter)))
 	}
 	w.WriteHeader(p.Status)
 	if r.Method != http.MethodHead {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/internal/answer"
 	"github.com/tidemarkdb/tidemark/internal/catalog"
+	"github.com/tidemarkdb/tidemark/internal/match"
 	"github.com/tidemarkdb/tidemark/internal/query"
 	"github.com/tidemarkdb/tidemark/internal/revision"
 )
@@ -37,6 +38,10 @@ type served struct {
 	file     *query.File
 	endpoint *query.Endpoint
 	group    *answer.Group
+	// tables, if not nil, are all that its answers depend on: an audit found one
+	// wrong that was followed more precisely.
+	tables []match.Dependency
+	why    string
 	// broken says why the endpoint cannot be served since a definition changed.
 	broken []query.Problem
 }
@@ -92,7 +97,7 @@ func (t *Tenant) Reload(ctx context.Context) error {
 	}
 	for _, s := range set.served {
 		if was := old.byName[s.endpoint.Name]; same != nil && was != nil && sameFile(was.file, s.file) {
-			s.group = was.group
+			s.group, s.tables, s.why = was.group, was.tables, was.why
 		}
 	}
 	t.swap(old, set)
@@ -149,14 +154,18 @@ func (t *Tenant) analyse(ctx context.Context, files []*query.File, old *endpoint
 			if was == nil {
 				continue
 			}
-			set.add(&served{file: f, endpoint: was.endpoint, group: newGroup(was.endpoint, was), broken: found})
+			set.add(&served{file: f, endpoint: was.endpoint, group: t.newGroup(was.endpoint, was), broken: found})
 			continue
 		}
 		var was *served
 		if old != nil {
 			was = old.byName[ep.Name]
 		}
-		set.add(&served{file: f, endpoint: ep, group: newGroup(ep, was)})
+		now := &served{file: f, endpoint: ep, group: t.newGroup(ep, was)}
+		if was != nil && was.tables != nil && sameFile(was.file, f) {
+			now.tables, now.why = wholeTables(ep), was.why
+		}
+		set.add(now)
 	}
 	if set.fingerprint, err = t.fingerprint(ctx, conn, set); err != nil {
 		return nil, nil, err
@@ -189,12 +198,41 @@ func (set *endpointSet) byFile(f *query.File) *served {
 	return nil
 }
 
-func newGroup(ep *query.Endpoint, was *served) *answer.Group {
+func (t *Tenant) newGroup(ep *query.Endpoint, was *served) *answer.Group {
 	g := &answer.Group{Name: ep.Name, Volatile: ep.Volatile, Counters: &answer.Counters{}}
 	if was != nil {
 		g.Counters = was.group.Counters
 	}
+	if ep.Statement(query.Plain, true) != "" {
+		g.Batch = t.opts.Batch
+	}
+	g.Query = func(key string) (*answer.Query, error) { return t.queryOf(key, g) }
 	return g
+}
+
+// queryOf makes the query of a group's answer from its key.
+func (t *Tenant) queryOf(key string, g *answer.Group) (*answer.Query, error) {
+	set := t.endpoints.Load()
+	path, rawQuery, _ := strings.Cut(key, "?")
+	s, b, err := set.bind(path, rawQuery)
+	if err != nil {
+		return nil, err
+	}
+	if s.group != g {
+		return nil, errRetired
+	}
+	return t.query(set, s, b), nil
+}
+
+var errRetired = errors.New("the answer belongs to an endpoint that was analysed again")
+
+// wholeTables are dependencies that every change of a table touches.
+func wholeTables(ep *query.Endpoint) []match.Dependency {
+	deps := make([]match.Dependency, len(ep.Reads))
+	for i, r := range ep.Reads {
+		deps[i].Reads = &match.Reads{Tables: r.Tables, Name: r.Name}
+	}
+	return deps
 }
 
 // connectForAnalysis opens a connection that may create the temporary function

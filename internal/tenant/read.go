@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -93,7 +94,7 @@ func (t *Tenant) read(ctx context.Context, path, rawQuery string, req revision.R
 	if err != nil {
 		return Reply{}, err
 	}
-	for {
+	for again := false; ; again = true {
 		set := t.endpoints.Load()
 		s, b, err := set.bind(path, rawQuery)
 		if err != nil {
@@ -109,7 +110,7 @@ func (t *Tenant) read(ctx context.Context, path, rawQuery string, req revision.R
 				MaxStaleness: t.opts.MaxStaleness, Unreached: pass.Unreached,
 			})
 		}
-		if errors.Is(err, answer.ErrPlanOutdated) {
+		if errors.Is(err, answer.ErrPlanOutdated) || !again && overtaken(err) {
 			if err := t.awaitReplan(wait, set); err != nil {
 				return Reply{}, err
 			}
@@ -125,6 +126,13 @@ func (t *Tenant) read(ctx context.Context, path, rawQuery string, req revision.R
 			Reply: r, Endpoint: s.endpoint.Name, Key: b.Key, Token: t.token(frontier.Source, r.At, r.Exact),
 		}, nil
 	}
+}
+
+// overtaken reports whether a statement failed that was analysed well: a
+// definition must have changed, and another analysis may have another statement.
+func overtaken(err error) bool {
+	var stmt *StatementError
+	return errors.As(err, &stmt) && strings.HasPrefix(stmt.Err.Code, "42")
 }
 
 func (set *endpointSet) bind(path, rawQuery string) (*served, *query.Binding, error) {
@@ -145,9 +153,13 @@ func (set *endpointSet) bind(path, rawQuery string) (*served, *query.Binding, er
 }
 
 func (t *Tenant) query(set *endpointSet, s *served, b *query.Binding) *answer.Query {
+	deps := s.tables
+	if deps == nil {
+		deps = b.Deps()
+	}
 	return &answer.Query{
-		Key: b.Key, Group: s.group, Deps: b.Deps(), TTL: s.endpoint.TTL, Volatile: s.endpoint.Volatile,
-		Planned: &set.seen, Source: &source{tenant: t, binding: b},
+		Key: b.Key, Group: s.group, Deps: deps, TTL: s.endpoint.TTL, Volatile: s.endpoint.Volatile,
+		Planned: &set.seen, Source: &source{tenant: t, binding: b, tables: s.tables},
 	}
 }
 

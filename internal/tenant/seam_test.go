@@ -156,6 +156,7 @@ func TestCommitHeldByStandby(t *testing.T) {
 		r.file(name, text)
 	}
 	r.start(func(o *tenant.Options) { o.WaitTimeout = 500 * time.Millisecond })
+	r.want("/v1/followed/4", `{"id":4,"name":"user 4"}`)
 	first := r.want("/v1/users/4", `{"id":4,"name":"user 4"}`)
 	if err := server.Reload(map[string]string{"synchronous_standby_names": "nobody"}); err != nil {
 		t.Fatal(err)
@@ -168,6 +169,11 @@ func TestCommitHeldByStandby(t *testing.T) {
 		done <- err
 	}()
 	r.until("the commit is in the log", func() bool { return r.tenant.Status().Transactions > applied })
+	// What follows its rows is as of the log, where the commit is.
+	if got := r.want("/v1/followed/4", `{"id":4,"name":"held"}`); !strings.Contains(got.cache, "; hit") {
+		t.Errorf("a followed answer: %s", got.cache)
+	}
+	r.want("/v1/followed/4", `{"id":4,"name":"user 4"}`, level, exact(first.token))
 	// The old value is what Postgres says, and what was true a moment before.
 	held := r.want("/v1/users/4", `{"id":4,"name":"user 4"}`)
 	if strings.Contains(held.cache, "; hit") || strings.Contains(held.cache, "stored") {

@@ -167,7 +167,9 @@ func TestMemoryIsBounded(t *testing.T) {
 }
 
 func TestMaxStaleness(t *testing.T) {
-	r := newRig(t, shopSchema, shopEndpoints, func(o *tenant.Options) { o.MaxStaleness = time.Minute })
+	r := newRig(t, shopSchema, shopEndpoints, func(o *tenant.Options) {
+		o.MaxStaleness, o.NoRefill = time.Minute, true
+	})
 	first := r.want("/v1/users/7", `{"id":7,"name":"user 7"}`)
 	applied := r.tenant.Status().Transactions
 	r.db.Exec(t, "UPDATE users SET name = 'new' WHERE id = 7")

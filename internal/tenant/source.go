@@ -12,8 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/tidemarkdb/tidemark/internal/answer"
+	"github.com/tidemarkdb/tidemark/internal/match"
 	"github.com/tidemarkdb/tidemark/internal/query"
-	"github.com/tidemarkdb/tidemark/internal/revision"
 )
 
 type counter struct{ atomic.Int64 }
@@ -99,45 +99,55 @@ func prepareFill(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
-	conn.PgConn().CustomData()["tidemark"] = &fillConn{system: system, prepared: map[*query.Endpoint]string{}}
+	conn.PgConn().CustomData()["tidemark"] = &fillConn{system: system, prepared: map[statement]string{}}
 	return nil
 }
 
 // fillConn is what is known of one connection that fills.
 type fillConn struct {
 	system   uint64
-	prepared map[*query.Endpoint]string // statement names
+	prepared map[statement]string // their names
 }
 
-// source fills one answer of one endpoint. It implements answer.Source.
+// source fills one answer of one endpoint, alone or with others of its kind. It
+// implements answer.Source.
 type source struct {
 	tenant  *Tenant
 	binding *query.Binding
+	tables  []match.Dependency // see filling.tables
 }
 
-// maxAnswer bounds one answer's bytes.
+// maxAnswer bounds the bytes of what one fill computes.
 const maxAnswer = 64 << 20
 
-func (s *source) Fill(ctx context.Context) (answer.Result, error) {
-	return s.run(ctx, nil)
+func (s *source) Fill(ctx context.Context, queries []*answer.Query) ([]answer.Result, error) {
+	sources := make([]*source, len(queries))
+	for i, q := range queries {
+		sources[i] = q.Source.(*source) // a group's queries are all of its endpoint
+	}
+	return s.run(ctx, sources, nil)
 }
 
 func (s *source) FillAt(ctx context.Context, p *answer.Pin) (answer.Result, error) {
-	res, err := s.run(ctx, p)
+	res, err := s.run(ctx, []*source{s}, p)
+	if err == nil {
+		return res[0], nil
+	}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && (pg.Code == "22023" || pg.Code == "42704") && strings.Contains(pg.Message, "snapshot") {
-		return res, answer.ErrSnapshotExpired
+		return answer.Result{}, answer.ErrSnapshotExpired
 	}
-	return res, err
+	return answer.Result{}, err
 }
 
-func (s *source) run(ctx context.Context, pin *answer.Pin) (answer.Result, error) {
+func (s *source) run(ctx context.Context, sources []*source, pin *answer.Pin) ([]answer.Result, error) {
 	for attempt := 0; ; attempt++ {
 		conn, err := s.tenant.pool.Acquire(ctx)
 		if err != nil {
-			return answer.Result{}, s.explain(ctx, err)
+			return nil, s.explain(ctx, err)
 		}
-		res, err := s.runOn(ctx, conn.Conn().PgConn(), pin)
+		f := newFilling(sources)
+		err = f.run(ctx, conn.Conn().PgConn(), pin)
 		if err != nil && !conn.Conn().IsClosed() && conn.Conn().PgConn().TxStatus() != 'I' {
 			if _, rollback := conn.Conn().Exec(ctx, "ROLLBACK"); rollback != nil {
 				closeConn(conn.Conn())
@@ -151,7 +161,10 @@ func (s *source) run(ctx context.Context, pin *answer.Pin) (answer.Result, error
 			continue
 		}
 		conn.Release()
-		return res, s.explain(ctx, err)
+		if err != nil {
+			return nil, s.explain(ctx, err)
+		}
+		return f.results()
 	}
 }
 
@@ -164,139 +177,6 @@ func retryable(err error, closed bool) bool {
 		return pg.Code == "0A000" || pg.Code == "26000" || pg.Code == "57P01"
 	}
 	return closed
-}
-
-func (s *source) runOn(ctx context.Context, conn *pgconn.PgConn, pin *answer.Pin) (answer.Result, error) {
-	ep := s.binding.Endpoint
-	own := conn.CustomData()["tidemark"].(*fillConn) // set by prepareFill
-	name, err := s.prepare(ctx, conn, own)
-	if err != nil {
-		return answer.Result{}, err
-	}
-	var b pgconn.Batch
-	b.ExecPrepared(stmtBegin, nil, nil, nil)
-	if pin != nil {
-		b.ExecParams("SET TRANSACTION SNAPSHOT "+quoteLiteral(pin.ID), nil, nil, nil, nil)
-	}
-	b.ExecPrepared(stmtSnapshot, nil, nil, nil)
-	b.ExecPrepared(name, s.binding.Args, nil, nil)
-	b.ExecPrepared(stmtAfter, nil, nil, nil)
-	b.ExecPrepared(stmtCommit, nil, nil, nil)
-	results := conn.ExecBatch(ctx, &b)
-	res, err := readResult(results, ep.One, pin != nil)
-	res.Source.SystemID = own.system
-	if cerr := results.Close(); err == nil {
-		err = cerr
-	}
-	return res, err
-}
-
-func quoteLiteral(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
-
-// prepare prepares the endpoint's statement on a connection that has not got it.
-func (s *source) prepare(ctx context.Context, conn *pgconn.PgConn, own *fillConn) (string, error) {
-	ep := s.binding.Endpoint
-	prepared := own.prepared
-	if name, ok := prepared[ep]; ok {
-		return name, nil
-	}
-	name := fmt.Sprintf("tm_%d", len(prepared))
-	if _, err := conn.Prepare(ctx, name, ep.FillSQL(), ep.ParamTypes()); err != nil {
-		return "", err
-	}
-	prepared[ep] = name
-	return name, nil
-}
-
-// readResult reads the batch's results: BEGIN, perhaps SET, the snapshot, the
-// rows, the position afterwards, COMMIT.
-func readResult(results *pgconn.MultiResultReader, one, pinned bool) (answer.Result, error) {
-	var res answer.Result
-	skip := 1
-	if pinned {
-		skip = 2
-	}
-	for i := 0; results.NextResult(); i++ {
-		r := results.ResultReader()
-		switch i - skip {
-		case 0:
-			if !r.NextRow() {
-				_, err := r.Close()
-				return res, cmpErr(err, "the snapshot is missing")
-			}
-			var err error
-			if res.Snapshot, err = revision.ParseSnapshot(string(r.Values()[0])); err != nil {
-				return res, err
-			}
-			if res.Upper, err = revision.ParseLSN(string(r.Values()[1])); err != nil {
-				return res, err
-			}
-			if res.Source.Timeline, err = parseTimeline(string(r.Values()[2])); err != nil {
-				return res, err
-			}
-		case 1:
-			if err := readRows(&res, r, one); err != nil {
-				return res, err
-			}
-		case 2:
-			if !r.NextRow() {
-				_, err := r.Close()
-				return res, cmpErr(err, "the position is missing")
-			}
-			var err error
-			if res.After, err = revision.ParseLSN(string(r.Values()[0])); err != nil {
-				return res, err
-			}
-		}
-		if _, err := r.Close(); err != nil {
-			return res, err
-		}
-	}
-	return res, nil
-}
-
-func cmpErr(err error, text string) error {
-	if err != nil {
-		return err
-	}
-	return errors.New(text)
-}
-
-func readRows(res *answer.Result, r *pgconn.ResultReader, one bool) error {
-	var body []byte
-	rows := 0
-	var failed error
-	for r.NextRow() {
-		rows++
-		switch {
-		case failed != nil: // read on, so that the connection stays usable
-		case one && rows > 1:
-			failed = ErrSeveralRows
-		case len(body) > maxAnswer:
-			failed = fmt.Errorf("%w: over %d MiB", ErrAnswerTooLarge, maxAnswer>>20)
-		default:
-			if rows > 1 {
-				body = append(body, ',')
-			} else if !one {
-				body = append(body, '[')
-			}
-			body = append(body, r.Values()[0]...)
-		}
-	}
-	if failed != nil {
-		return failed
-	}
-	switch {
-	case one:
-		res.Found = rows == 1
-	case rows == 0:
-		res.Found, body = true, []byte("[]")
-	default:
-		res.Found, body = true, append(body, ']')
-	}
-	// Exactly as long as it is: the slack would be held with the answer.
-	res.Body = append(make([]byte, 0, len(body)), body...)
-	return nil
 }
 
 // explain sorts errors into those that say something to the client.

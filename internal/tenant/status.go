@@ -1,8 +1,10 @@
 package tenant
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -43,6 +45,7 @@ func (t *Tenant) Status() Status {
 		Transactions: t.applied.Load(), Changes: t.changes.Load(),
 		Questions: t.primary.asked.Load(), Flushes: t.primary.flushes.Load(),
 		FillConnections: t.pool.Stat().AcquiredConns(), DefinitionTriggers: t.triggers.Load(),
+		Audit: t.audits.status(),
 	}
 	frontier := t.store.Frontier()
 	s.Source, s.Frontier = frontier.Source, frontier.Load()
@@ -133,8 +136,14 @@ func (t *Tenant) Endpoints() []EndpointStatus {
 		e := EndpointStatus{
 			Name: ep.Name, Route: ep.Route.String(), File: s.file.Path, TTL: ep.TTL, One: ep.One, Volatile: ep.Volatile,
 			Hits: g.Hits.Load(), Misses: g.Misses.Load(), Stale: g.Stale.Load(), Fills: g.Fills.Load(),
-			Errors: g.Errors.Load(), Ended: g.Ended.Load(), Answers: g.Answers.Load(),
+			Filled: g.Filled.Load(), Refills: g.Refills.Load(), Shed: g.Shed.Load(),
+			Patched: g.Patched.Load(), Passed: g.Passed.Load(), Compared: g.Compared.Load(), Vain: g.Vain.Load(),
+			Errors: g.Errors.Load(), Ended: g.Ended.Load(), Answers: g.Answers.Load(), Distrusted: s.why,
 		}
+		for _, c := range g.Causes() {
+			e.Causes = append(e.Causes, Cause{Table: c.Table, Op: c.Op.String(), Ended: c.Ended, Vain: c.Vain})
+		}
+		slices.SortStableFunc(e.Causes, func(a, b Cause) int { return cmp.Compare(b.Vain, a.Vain) })
 		for _, r := range ep.Reads {
 			e.Tables = append(e.Tables, TableRead{r.Name, r.Columns})
 		}
@@ -176,11 +185,11 @@ func (t *Tenant) Explain(path, rawQuery string) (*Explanation, error) {
 	}
 	x := &Explanation{
 		Endpoint: s.endpoint.Name, Key: b.Key, File: s.file.Path,
-		Dependencies: s.endpoint.Explain(b), Volatile: s.endpoint.Volatile,
+		Dependencies: s.endpoint.Explain(b), Volatile: s.endpoint.Volatile, Distrusted: s.why,
 	}
-	v, kept, bytes := t.store.Describe(b.Key)
-	x.Kept, x.Bytes = kept, bytes
-	if v != nil {
+	d, _ := t.store.Describe(b.Key)
+	x.Kept, x.Bytes, x.Followed, x.Last, x.Reads = d.Kept, d.Bytes, d.Followed, d.Ended, d.Reads
+	if v := d.Current; v != nil {
 		x.From, x.To = v.Interval()
 		x.Cached, x.Filled, x.Expires, x.Ended = x.To == 0, v.Filled, v.Expires(), v.Reason()
 	}

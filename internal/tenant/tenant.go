@@ -65,6 +65,7 @@ type Tenant struct {
 	feed    *feed.Feed
 	store   *answer.Store
 	primary *primary
+	audits  auditor
 
 	endpoints atomic.Pointer[endpointSet]
 	replan    replanner
@@ -144,6 +145,7 @@ func (t *Tenant) open(ctx context.Context) error {
 		MaxMemory: t.opts.MaxMemory, GCWindow: t.opts.GCWindow,
 		FillTimeout: t.opts.StatementTimeout + t.opts.WaitTimeout, ProofTimeout: t.opts.WaitTimeout,
 		Patience: patience,
+		Fills:    t.opts.FillConnections, Queue: t.opts.Queue, NoRefill: t.opts.NoRefill,
 	}, source, 0)
 	t.store.Freeze(true) // nothing counts as current before the log is followed
 	t.primary = newPrimary(t.config, t.store, t.log)
@@ -234,7 +236,7 @@ func (t *Tenant) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return t.feed.Run(ctx) })
 	for _, loop := range []func(context.Context){
-		t.primary.run, t.nudge, t.watch, t.sweep, t.pin, t.poll, t.replanLoop, t.resolveUnknown,
+		t.primary.run, t.nudge, t.watch, t.sweep, t.pin, t.poll, t.replanLoop, t.resolveUnknown, t.auditLoop,
 	} {
 		g.Go(func() error {
 			loop(ctx)

@@ -40,7 +40,9 @@ const shopSchema = `
 	CREATE PUBLICATION tidemark FOR TABLE users, orders;`
 
 var shopEndpoints = map[string]string{
-	"user.sql": "-- GET /v1/users/{id}\n-- result: one\nSELECT id, name FROM users WHERE id = :id",
+	// An expression, so that a change has the answer computed anew.
+	"user.sql":     "-- GET /v1/users/{id}\n-- result: one\nSELECT id, name || '' AS name FROM users WHERE id = :id",
+	"followed.sql": "-- GET /v1/followed/{id}\n-- result: one\nSELECT id, name FROM users WHERE id = :id",
 	"orders.sql": `-- GET /v1/users/{id}/orders
 -- ttl: 1h
 SELECT id, total, status, created_at FROM orders

@@ -13,9 +13,14 @@
 //
 // So a version without an end is true at the frontier, always.
 //
+// Some versions follow a transaction that touches them: then the old one ends and
+// a new one begins where the transaction does, without a query.
+//
 // The package does not know what an answer is made from. A Source fills, a
-// match.Dependency says what touches it. Locks, outermost first: Store.mu,
-// shard.mu, Entry.mu. A hit takes none but its shard's, for reading.
+// match.Dependency says what touches it, a patch.State follows. Calls of a Source
+// share a bounded number of slots. Locks, outermost first: Store.mu, shard.mu,
+// Entry.mu, and inside that fill.mu or queue.mu. A hit takes none but its shard's,
+// for reading, unless it meets the moment in which a transaction is applied.
 package answer
 
 import (
@@ -27,6 +32,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/internal/change"
 	"github.com/tidemarkdb/tidemark/internal/match"
+	"github.com/tidemarkdb/tidemark/internal/patch"
 	"github.com/tidemarkdb/tidemark/internal/revision"
 )
 
@@ -46,11 +52,12 @@ var (
 	ErrEpoch = errors.New("the log was replaced by another")
 )
 
-// Source computes one answer.
+// Source computes answers.
 type Source interface {
-	// Fill computes the answer at a snapshot of its own.
-	Fill(ctx context.Context) (Result, error)
-	// FillAt computes it at a pinned snapshot.
+	// Fill computes the answers of queries of one group, all at one snapshot, and
+	// returns them in their order. It is called on the first query's Source.
+	Fill(ctx context.Context, queries []*Query) ([]Result, error)
+	// FillAt computes its own query's answer at a pinned snapshot.
 	FillAt(ctx context.Context, p *Pin) (Result, error)
 }
 
@@ -69,6 +76,13 @@ type Result struct {
 	// shows in the result although the snapshot does not hold it; it ends at or
 	// before After.
 	After revision.LSN
+	// Deps are the dependencies of this very answer, or nil for those of its
+	// query, which hold at every snapshot.
+	Deps []match.Dependency
+	// State is how the answer follows its rows without a query, or nil. Its body
+	// is Body. Then the dependencies are of one table reference, and hold for all
+	// rows that the state knows, shown or not.
+	State *patch.State
 }
 
 // Pin is a snapshot that is held open in the database.
@@ -86,13 +100,14 @@ type Group struct {
 	Name string
 	// Volatile answers are only for those who ask for no freshness.
 	Volatile bool
+	// Batch is how many queries one Fill may have; 0 means 1.
+	Batch int
+	// Query makes the query of a key anew, for answers that are computed before
+	// somebody asks. Without it they never are.
+	Query func(key string) (*Query, error)
 	*Counters
 	retired atomic.Bool
-}
-
-// Counters count what happened to the answers of a group and its predecessors.
-type Counters struct {
-	Hits, Misses, Stale, Fills, Errors, Ended, Answers atomic.Int64
+	waiting [priorities]waitList // guarded by queue.mu
 }
 
 // Query says which answer is asked for and how it is computed.
@@ -146,66 +161,6 @@ func (r *Reason) String() string {
 		return fmt.Sprintf("definition changed at %s by transaction %d", r.At, r.XID)
 	}
 	return r.Cause.String()
-}
-
-// Version is one answer during one interval of positions. It is immutable but
-// for its end, which is set once.
-type Version struct {
-	Body   []byte
-	Found  bool
-	ETag   [1]string // a quoted strong validator of Body
-	Length [1]string // of Body, decimal
-	Filled time.Time
-	From   revision.LSN // true from here
-
-	to      atomic.Uint64 // 0, or the end of the transaction from which it is not true
-	last    atomic.Uint64 // the last position that it is true at, where that transaction's commit record starts
-	endedAt atomic.Int64  // Unix nanoseconds
-	reason  atomic.Pointer[Reason]
-	expires int64 // Unix nanoseconds
-
-	// Rendered is what a face last wrote beside the body, for the next reader of
-	// the same second.
-	Rendered atomic.Pointer[Rendered]
-	// Packed holds Body in another content coding, once somebody made it.
-	Packed atomic.Pointer[[]byte]
-}
-
-// Rendered holds header values that are good for one second.
-type Rendered struct {
-	Second      int64 // Unix
-	Age, Status [1]string
-	Head        []byte // the header lines of a hit, but for those that change with every commit
-}
-
-// TrueAt reports whether the version is known to be true at a position that the
-// frontier has reached.
-func (v *Version) TrueAt(p revision.LSN) bool {
-	to := revision.LSN(v.to.Load())
-	return p >= v.From && (to == 0 || p < to)
-}
-
-// Interval returns the positions from which and before which the version is
-// true. The second is 0 while it has not ended.
-func (v *Version) Interval() (from, to revision.LSN) {
-	return v.From, revision.LSN(v.to.Load())
-}
-
-// Reason returns why the version ended, or nil.
-func (v *Version) Reason() *Reason { return v.reason.Load() }
-
-// Expires returns when the version's time to live is over.
-func (v *Version) Expires() time.Time { return time.Unix(0, v.expires) }
-
-func (v *Version) end(last, to revision.LSN, now time.Time, r *Reason) bool {
-	if v.to.Load() != 0 {
-		return false
-	}
-	v.reason.Store(r)
-	v.endedAt.Store(now.UnixNano())
-	v.last.Store(uint64(last))
-	v.to.Store(uint64(to))
-	return true
 }
 
 // Outcome says how a reply came about.

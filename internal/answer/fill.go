@@ -2,10 +2,8 @@ package answer
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
-	"strconv"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,17 +11,28 @@ import (
 	"github.com/tidemarkdb/tidemark/internal/revision"
 )
 
-// fill is one computation of an answer, shared by all who wait for it. It runs
-// on a goroutine of the store's, so that no waiter's end is its end.
+// fill is one computation of an answer, shared by all who wait for it. It is in
+// the queue until it gets a slot, and on a goroutine of the store's from then on:
+// no waiter's end is its end, unless it is still in the queue and was the last.
 type fill struct {
-	entry   *Entry
-	query   *Query
-	began   time.Time
-	session uint64
+	job   job
+	entry *Entry
+	began time.Time
+	audit *AuditResult // set: compare the result and store nothing
 
 	poisoned atomic.Bool // purged while under way: not to be stored
 
-	proofBy time.Time // set with the first result
+	// Of the goroutine that runs it.
+	deadline time.Time // set with the first slot
+	proofBy  time.Time // set with the first result
+	pause    time.Duration
+
+	// Guarded by entry.mu. A fill that nobody asked for has no query until it
+	// runs or somebody does.
+	query   *Query
+	waiters int
+	wanted  bool // even if nobody waits
+	refill  bool // begun before somebody asked
 
 	mu sync.Mutex
 	// latest is the newest result, proven or not; news is closed when there is a
@@ -59,60 +68,256 @@ func (f *fill) newest() (*attempt, <-chan struct{}) {
 	return f.latest, f.news
 }
 
-// join returns the fill under way for an entry, starting one when there is none.
-func (s *Store) join(e *Entry, q *Query) (f *fill, joined bool) {
+func (s *Store) newFill(e *Entry, q *Query, p priority) *fill {
+	f := &fill{entry: e, query: q, began: s.opts.Now(), news: make(chan struct{}), done: make(chan struct{})}
+	f.job = job{group: e.group, fill: f, priority: p}
+	return f
+}
+
+// join returns the fill under way for an entry, beginning one when there is
+// none. One who waits for it calls leave afterwards.
+func (s *Store) join(e *Entry, q *Query, waits bool) (f *fill, joined bool, err error) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.fill != nil {
-		return e.fill, true
+	if f = e.fill; f != nil {
+		err = s.queue.promote(&f.job)
+		joined = err == nil
 	}
-	f = &fill{
-		entry: e, query: q, began: s.opts.Now(),
-		news: make(chan struct{}), done: make(chan struct{}),
+	if f == nil || errors.Is(err, errGone) {
+		f = s.newFill(e, q, demand)
+		if _, err = s.queue.push(&f.job); err == nil {
+			e.fill = f
+		}
 	}
-	e.fill = f
-	e.filling.Store(true)
-	s.fills.Add(1)
-	go s.run(f)
-	return f, false
+	if err == nil {
+		if f.query == nil {
+			f.query = q
+		}
+		if waits {
+			f.waiters++
+		} else {
+			f.wanted = true
+		}
+		e.filling.Store(true)
+	}
+	e.mu.Unlock()
+	if err != nil {
+		if errors.Is(err, ErrOverloaded) {
+			q.Group.Shed.Add(1)
+		}
+		s.discard(e)
+		return nil, false, err
+	}
+	return f, joined, nil
+}
+
+// leave says that one who joined waits no longer. A fill that still waits for
+// its turn and that nobody else wants is dropped.
+func (s *Store) leave(f *fill) {
+	e := f.entry
+	e.mu.Lock()
+	f.waiters--
+	dropped := f.waiters == 0 && !f.wanted && s.queue.remove(&f.job)
+	if dropped {
+		f.err = context.Canceled
+		e.release(f)
+	}
+	e.mu.Unlock()
+	if dropped {
+		s.discard(e)
+	}
+}
+
+// release takes a fill that is over from its entry. e.mu is held.
+func (e *Entry) release(f *fill) {
+	if e.fill == f {
+		e.fill = nil
+		e.filling.Store(false)
+	}
+	close(f.done)
 }
 
 // ErrClosing means that the store is shutting down.
 var ErrClosing = errors.New("shutting down")
 
-func (s *Store) run(f *fill) {
-	defer s.fills.Done()
-	ctx, cancel := context.WithTimeoutCause(s.ctx, s.opts.FillTimeout, ErrNotFresh)
+// launch runs jobs that got a slot together. queue.mu is held.
+func (s *Store) launch(jobs []*job, p priority) {
+	if jobs[0].fill == nil {
+		close(jobs[0].start)
+		return
+	}
+	s.fills.Add(1)
+	go func() {
+		defer s.fills.Done()
+		s.run(jobs, p)
+	}()
+}
+
+// run computes answers with one call of their source, gives the slot back, and
+// waits until each is proven, or begins it again.
+func (s *Store) run(jobs []*job, p priority) {
+	fills := make([]*fill, 0, len(jobs))
+	queries := make([]*Query, 0, len(jobs))
+	var deadline time.Time
+	for _, j := range jobs {
+		f := j.fill
+		q, err := f.resolve()
+		if err != nil {
+			s.finish(f, nil, err)
+			continue
+		}
+		if f.deadline.IsZero() {
+			f.deadline = s.opts.Now().Add(s.opts.FillTimeout)
+		}
+		if f.deadline.After(deadline) {
+			deadline = f.deadline
+		}
+		fills, queries = append(fills, f), append(queries, q)
+	}
+	if len(fills) == 0 {
+		s.queue.release(p, 0, 0)
+		return
+	}
+	ctx, cancel := context.WithDeadlineCause(s.ctx, deadline, ErrNotFresh)
 	defer cancel()
-	f.version, f.err = s.compute(ctx, f)
-	if f.err != nil && s.ctx.Err() != nil {
-		f.err = ErrClosing
+	s.mu.Lock()
+	session := s.session
+	h := s.history
+	gen := h.begin()
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		h.finish(gen)
+		s.mu.Unlock()
+	}()
+	g := jobs[0].group
+	g.Fills.Add(1)
+	began := s.opts.Now()
+	results, err := queries[0].Source.Fill(ctx, queries)
+	s.queue.release(p, s.opts.Now().Sub(began), len(fills))
+	if err == nil && len(results) != len(queries) {
+		err = fmt.Errorf("the source of %s gave %d results for %d queries", g.Name, len(results), len(queries))
 	}
-	if f.err != nil {
-		f.query.Group.Errors.Add(1)
+	if err != nil {
+		s.failed(fills, err)
+		return
 	}
+	g.Filled.Add(int64(len(fills)))
+	s.settleAll(ctx, session, began, fills, queries, results)
+}
+
+// resolve returns the fill's query, making it where nobody has asked.
+func (f *fill) resolve() (*Query, error) {
 	e := f.entry
 	e.mu.Lock()
-	e.fill = nil
-	empty := e.current.Load() == nil && len(e.kept) == 0
-	e.filling.Store(false)
+	q := f.query
+	if e.fill == f {
+		e.filling.Store(true)
+	}
 	e.mu.Unlock()
-	close(f.done)
-	if empty {
-		s.discard(e)
+	if q != nil {
+		return q, nil
+	}
+	q, err := e.group.Query(e.key)
+	if err != nil {
+		return nil, err
+	}
+	if q.Key != e.key || q.Group != e.group {
+		return nil, ErrPlanOutdated
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if f.query == nil {
+		f.query = q
+	}
+	return f.query, nil
+}
+
+// failed ends fills whose source failed. Of several, each that somebody waits
+// for is tried alone: the fault may be another's.
+func (s *Store) failed(fills []*fill, err error) {
+	for _, f := range fills {
+		if len(fills) > 1 && s.ctx.Err() == nil && s.queue.single(&f.job) == demand {
+			s.again(f)
+		} else {
+			s.finish(f, nil, err)
+		}
 	}
 }
 
-// discard drops an entry that holds nothing.
-func (s *Store) discard(e *Entry) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e.mu.Lock()
-	empty := e.fill == nil && e.current.Load() == nil && len(e.kept) == 0
-	e.mu.Unlock()
-	if empty {
-		s.drop(e)
+// settleAll waits until results can be placed in the log, and settles each.
+func (s *Store) settleAll(ctx context.Context, session uint64, began time.Time, fills []*fill, queries []*Query, results []Result) {
+	now := s.opts.Now()
+	var after revision.LSN
+	var by time.Time
+	attempts := make([]*attempt, len(fills))
+	for i, f := range fills {
+		if f.proofBy.IsZero() {
+			f.proofBy = now.Add(s.opts.ProofTimeout)
+		}
+		if f.proofBy.After(by) {
+			by = f.proofBy
+		}
+		after = max(after, results[i].After)
+		attempts[i] = &attempt{began: began, result: results[i]}
+		f.tell(attempts[i])
 	}
+	ctx, cancel := context.WithDeadlineCause(ctx, by, ErrNotFresh)
+	defer cancel()
+	if !ruleWait {
+		// Nothing waits.
+	} else if err := s.Frontier().Wait(ctx, after); err != nil {
+		for _, f := range fills {
+			if errors.Is(err, ErrEpoch) {
+				s.repeat(f)
+			} else {
+				s.finish(f, nil, context.Cause(ctx))
+			}
+		}
+		return
+	}
+	for i, f := range fills {
+		s.judge(ctx, f, queries[i], session, attempts[i])
+	}
+}
+
+// judge settles one result and ends its fill, or has it computed again.
+func (s *Store) judge(ctx context.Context, f *fill, q *Query, session uint64, a *attempt) {
+	if f.audit != nil {
+		if s.settleAudit(f.audit, q, session, &a.result) {
+			s.finish(f, nil, nil)
+		} else {
+			s.repeat(f)
+		}
+		return
+	}
+	v, how := s.settle(f, q, session, &a.result)
+	switch how {
+	case settledOutdated:
+		s.finish(f, nil, ErrPlanOutdated)
+		return
+	case settledOpen, settledClosed:
+		// True of a moment at or after the one when the query began, unless the
+		// log was ahead of what the query could see.
+		if v.From < a.result.Upper {
+			f.tell(&attempt{a.began, a.result, v})
+			break
+		}
+		// One that followed a transaction which is being applied is true a little
+		// later.
+		var err error
+		if ruleWait {
+			err = s.Frontier().Wait(ctx, v.From)
+		}
+		switch {
+		case err == nil:
+			s.finish(f, v, nil)
+			return
+		case !errors.Is(err, ErrEpoch):
+			s.finish(f, nil, context.Cause(ctx))
+			return
+		}
+	}
+	s.repeat(f)
 }
 
 // Bounds of the pause before a query is repeated because its result could not
@@ -122,110 +327,86 @@ const (
 	maxPause = 100 * time.Millisecond
 )
 
-func (s *Store) compute(ctx context.Context, f *fill) (*Version, error) {
-	for pause := minPause; ; pause = min(2*pause, maxPause) {
-		a, v, how, err := s.attempt(ctx, f)
-		if err != nil {
-			return nil, err
-		}
-		switch how {
-		case settledOutdated:
-			return nil, ErrPlanOutdated
-		case settledOpen:
-			return v, nil
-		case settledClosed:
-			// True of a moment at or after the one when the query began, unless
-			// the log was ahead of what the query could see.
-			if v.From >= a.result.Upper {
-				return v, nil
-			}
-			f.tell(&attempt{a.began, a.result, v})
-		}
-		select {
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case <-time.After(pause):
-		}
-		if s.opts.Now().After(f.proofBy) {
-			return nil, ErrNotFresh
-		}
+// repeat has a fill computed again after a pause, without its slot.
+func (s *Store) repeat(f *fill) {
+	f.pause = min(max(2*f.pause, minPause), maxPause)
+	at := s.opts.Now().Add(f.pause)
+	if at.After(f.deadline) || !f.proofBy.IsZero() && at.After(f.proofBy) {
+		s.finish(f, nil, ErrNotFresh)
+		return
 	}
+	s.fills.Add(1)
+	time.AfterFunc(f.pause, func() {
+		defer s.fills.Done()
+		s.again(f)
+	})
 }
 
-func (s *Store) attempt(ctx context.Context, f *fill) (*attempt, *Version, settled, error) {
-	s.mu.Lock()
-	f.session = s.session
-	h := s.history
-	gen := h.begin()
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		h.finish(gen)
-		s.mu.Unlock()
-	}()
-	f.query.Group.Fills.Add(1)
-	a := &attempt{began: s.opts.Now()}
+// again puts a fill that had a slot back into the queue.
+func (s *Store) again(f *fill) {
+	e := f.entry
+	e.mu.Lock()
+	unwanted := f.waiters == 0 && !f.wanted
 	var err error
-	if a.result, err = f.query.Source.Fill(ctx); err != nil {
-		return nil, nil, settledUnknown, err
+	if unwanted {
+		f.err = context.Canceled
+		e.release(f)
+	} else {
+		err = s.queue.again(&f.job)
 	}
-	if f.proofBy.IsZero() {
-		f.proofBy = s.opts.Now().Add(s.opts.ProofTimeout)
-	}
-	f.tell(a)
-	ctx, cancel := context.WithDeadlineCause(ctx, f.proofBy, ErrNotFresh)
-	defer cancel()
-	if !ruleWait {
-		// Nothing waits.
-	} else if err := s.Frontier().Wait(ctx, a.result.After); err != nil {
-		if errors.Is(err, ErrEpoch) {
-			return a, nil, settledUnknown, nil
-		}
-		return nil, nil, settledUnknown, context.Cause(ctx)
-	}
-	v, how := s.settle(f, &a.result)
-	return a, v, how, nil
-}
-
-func newVersion(res *Result, q *Query, now time.Time) *Version {
-	v := &Version{Body: res.Body, Found: res.Found, Filled: now, expires: now.Add(q.TTL).UnixNano()}
-	v.ETag[0] = etag(res.Body)
-	v.Length[0] = strconv.Itoa(len(res.Body))
-	return v
-}
-
-// rawVersion wraps a result that no position is proven for.
-func rawVersion(res *Result, q *Query, now time.Time) *Version {
-	v := newVersion(res, q, now)
-	v.From = res.Upper
-	v.to.Store(uint64(res.Upper) + 1)
-	return v
-}
-
-// etag returns a strong validator: 120 bits of SHA-256, so that equal tags mean
-// equal bodies, in every process.
-func etag(body []byte) string {
-	sum := sha256.Sum256(body)
-	return `"` + base64.RawURLEncoding.EncodeToString(sum[:15]) + `"`
-}
-
-// acceptance says which unproven result a request may be given.
-type acceptance struct {
-	any   bool         // whatever the database says
-	since time.Time    // from a query that began no earlier; zero: none
-	xid   revision.XID // from a snapshot that this transaction is over in; 0: none
-}
-
-func (a *acceptance) accepts(r *attempt) bool {
+	e.mu.Unlock()
 	switch {
-	case r == nil:
-		return false
-	case a.any:
-		return true
-	case !a.since.IsZero():
-		return !r.began.Before(a.since)
-	case a.xid != 0:
-		return r.result.Snapshot.Contains(a.xid)
+	case unwanted:
+		s.discard(e)
+	case err != nil:
+		s.finish(f, nil, err)
 	}
-	return false
+}
+
+// finish ends a fill, and looks at once whether its answer is worth another.
+func (s *Store) finish(f *fill, v *Version, err error) {
+	if err != nil && s.ctx.Err() != nil {
+		err = ErrClosing
+	}
+	f.version, f.err = v, err
+	e := f.entry
+	e.mu.Lock()
+	waiters, refill := f.waiters, f.refill
+	if v != nil {
+		v.reads.Add(uint32(waiters))
+	}
+	empty := e.current.Load() == nil && len(e.kept) == 0
+	e.release(f)
+	e.mu.Unlock()
+	g := e.group
+	switch {
+	case f.audit != nil:
+	case err != nil && refill && waiters == 0:
+		g.RefillErrors.Add(1)
+	case err != nil:
+		g.Errors.Add(1)
+	case refill:
+		g.Refills.Add(1)
+	}
+	if empty {
+		s.discard(e)
+	} else if v != nil {
+		s.reconsider(e)
+	}
+}
+
+// discard drops an entry that holds nothing.
+func (s *Store) discard(e *Entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.empty() {
+		s.drop(e)
+	}
+}
+
+// empty reports whether an entry holds nothing, and nothing is on its way to it.
+func (e *Entry) empty() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.fill == nil && e.current.Load() == nil && len(e.kept) == 0
 }

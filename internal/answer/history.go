@@ -45,6 +45,47 @@ func (r *record) affects(deps []match.Dependency) bool {
 	return false
 }
 
+// touching returns the rows' changes that touch the dependencies, up to a number,
+// or nil where they are not all known as such.
+func (r *record) touching(deps []match.Dependency, most int) []*change.Change {
+	if r.all || r.tables != nil {
+		return nil
+	}
+	var out []*change.Change
+	for i := range r.changes {
+		c := &r.changes[i]
+		if !match.Affects(deps, c) {
+			continue
+		}
+		if c.Op == change.Truncate || c.Op == change.Define || len(out) >= most {
+			return nil
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// reason says how the transaction touches the dependencies.
+func (r *record) reason(deps []match.Dependency) *Reason {
+	why := &Reason{At: r.end, XID: r.xid}
+	for i := range r.changes {
+		c := &r.changes[i]
+		for k := range deps {
+			if !match.Affects(deps[k:k+1], c) {
+				continue
+			}
+			why.Op = c.Op
+			if c.Op == change.Define {
+				why.Cause = ByDefinition
+			} else {
+				why.Table = deps[k].Reads.Name
+			}
+			return why
+		}
+	}
+	return why
+}
+
 // tears reports whether the transaction shows in what a query reads at a
 // snapshot that does not hold it: snapshots shield from rows that come and go,
 // not from truncation, nor from changed definitions.
@@ -122,6 +163,14 @@ func (h *history) charge(r *record, bytes int64) {
 		old.summarise()
 		h.packed++
 	}
+}
+
+// last returns where the newest transaction ends.
+func (h *history) last() revision.LSN {
+	if n := len(h.records); n > 0 {
+		return h.records[n-1].end
+	}
+	return h.start
 }
 
 // after returns the records that end after p.

@@ -16,4 +16,7 @@ const (
 	// ruleTorn: a result that shows a truncation which its snapshot does not
 	// hold is of no position.
 	ruleTorn = true
+	// ruleInside: a version that begins with a transaction or after it holds all
+	// of its changes, whichever of them are still being applied.
+	ruleInside = true
 )

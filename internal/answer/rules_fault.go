@@ -11,4 +11,5 @@ var (
 	ruleWait    = os.Getenv("TIDEMARK_SEAM_OFF") != "wait"
 	ruleOrder   = os.Getenv("TIDEMARK_SEAM_OFF") != "order"
 	ruleTorn    = os.Getenv("TIDEMARK_SEAM_OFF") != "torn"
+	ruleInside  = os.Getenv("TIDEMARK_SEAM_OFF") != "inside"
 )

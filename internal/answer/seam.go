@@ -7,6 +7,7 @@ import (
 	"github.com/tidemarkdb/tidemark/internal/catalog"
 	"github.com/tidemarkdb/tidemark/internal/change"
 	"github.com/tidemarkdb/tidemark/internal/match"
+	"github.com/tidemarkdb/tidemark/internal/patch"
 	"github.com/tidemarkdb/tidemark/internal/revision"
 )
 
@@ -23,6 +24,7 @@ func (s *Store) Apply(_ context.Context, t *change.Transaction) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.unknown, t.XID)
+	repeated := t.End <= s.history.last()
 	s.history.push(r)
 	if t.Spilled == nil {
 		// Whole from the start: a fill finishing between batches compares all.
@@ -33,8 +35,19 @@ func (s *Store) Apply(_ context.Context, t *change.Transaction) error {
 	}
 	defined := false
 	var c *change.Change
+	follow := following{never: t.Spilled != nil || repeated}
+	var ended []*Entry
 	visit := func(e *Entry, reads *match.Reads) {
+		v := e.current.Load()
+		row := c.Op != change.Define && c.Op != change.Truncate
+		if v != nil && v.From >= t.End && row && ruleInside {
+			return // stored while the lock was away, with all of t in it
+		}
+		if v != nil && e.worthFollowing(v, now) && follow.add(e, v, c, reads) {
+			return
+		}
 		s.end(e, t.Commit, t.End, now, reason(t, c, reads))
+		ended = append(ended, e)
 	}
 	n := 0
 	err := t.Each(func(each *change.Change) error {
@@ -50,16 +63,39 @@ func (s *Store) Apply(_ context.Context, t *change.Transaction) error {
 			r.tables[c.Relation.OID] = true
 		}
 		s.index.Touch(c, visit)
-		if n++; n%applyBatch == 0 {
-			s.mu.Unlock()
-			s.mu.Lock()
+		if n++; n%s.batch == 0 {
+			s.handOver()
 		}
 		return nil
 	})
+	for i := range follow.items {
+		item := &follow.items[i]
+		if s.follow(t, item, now); item.version.to.Load() != 0 {
+			ended = append(ended, item.entry)
+		}
+		if (i+1)%followBatch == 0 {
+			s.handOver()
+		}
+	}
+	for i, e := range ended {
+		s.expect(e)
+		if (i+1)%applyBatch == 0 {
+			s.handOver()
+		}
+	}
 	if defined {
 		s.history.definitions = append(s.history.definitions, r)
 	}
 	return err
+}
+
+// handOver gives Store.mu to those who wait for it.
+func (s *Store) handOver() {
+	s.mu.Unlock()
+	if s.between != nil {
+		s.between()
+	}
+	s.mu.Lock()
 }
 
 func reason(t *change.Transaction, c *change.Change, reads *match.Reads) *Reason {
@@ -77,9 +113,10 @@ func (s *Store) end(e *Entry, last, to revision.LSN, now time.Time, r *Reason) {
 	if v == nil || !v.end(last, to, now, r) {
 		return
 	}
-	e.group.Ended.Add(1)
+	e.why = r
+	e.group.ended(r)
 	s.endedBy[r.Cause].Add(1)
-	s.ended.push(endedVersion{e, v})
+	s.ended.push(e, v)
 }
 
 // Redefine drops every answer: definitions changed at a time that nobody knows.
@@ -102,87 +139,111 @@ const (
 
 // settle compares a result with the history and stores it if it is still true.
 // The frontier has passed the position at which the query was done.
-func (s *Store) settle(f *fill, res *Result) (*Version, settled) {
-	q := f.query
-	v := newVersion(res, q, s.opts.Now())
+func (s *Store) settle(f *fill, q *Query, session uint64, res *Result) (*Version, settled) {
+	v := resultVersion(res, q, s.opts.Now())
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.history.prove(&res.Snapshot)
-	if f.session != s.session || res.Source != s.Frontier().Source {
-		return nil, settledUnknown
+	deps, how := s.place(v, q, session, res)
+	if how != settledOpen {
+		return v, how
 	}
-	if s.history.outdated(q.Planned, res.Upper) {
-		return nil, settledOutdated
+	versions, state := []*Version{v}, followable(res, deps)
+	if state != nil {
+		v.Body, _ = state.Body() // the same bytes, held once
 	}
-	for _, x := range res.Snapshot.Xip {
-		for _, table := range s.unknown[x] {
-			if match.ReadsTable(q.Deps, table) {
-				return nil, settledUnknown
-			}
-		}
+	if ruleOrder {
+		versions, state = s.catchUp(v, deps, state)
 	}
-	if ruleTorn && torn(s.history.unproven, &res.Snapshot, res.After, q.Deps) {
-		return nil, settledUnknown
-	}
-	v.From = res.Upper
-	if lost := s.history.missing(&res.Snapshot, res.Upper, q.Deps); ruleCompare && lost != nil {
-		// The log brought a transaction that the query could not see yet. The
-		// answer is that of the moment before, unless something later is in it.
-		before := lost.commit
-		for _, r := range s.history.after(before) {
-			if r.end <= res.Upper && res.Snapshot.Contains(r.xid) && r.affects(q.Deps) {
-				return nil, settledUnknown
-			}
-		}
-		if before < s.history.start {
-			return nil, settledUnknown
-		}
-		v.From = before
-		v.end(lost.commit, lost.end, v.Filled, lostReason(lost))
-		return v, settledClosed
-	}
-	if next := s.history.firstTouch(res.Upper, 0, q.Deps); ruleOrder && next != nil {
-		v.end(next.commit, next.end, v.Filled, lostReason(next))
-	}
-	s.install(f, v)
+	s.install(f, versions, deps, res.Deps != nil, state)
+	f.entry.group.Patched.Add(int64(len(versions) - 1))
+	v = versions[len(versions)-1]
 	if v.to.Load() != 0 {
 		return v, settledClosed
 	}
 	return v, settledOpen
 }
 
-func lostReason(r *record) *Reason {
-	return &Reason{At: r.end, XID: r.xid}
+// place finds where in the log a result is true. Open means from v.From on, as
+// far as it has not been compared with what came later; closed means that v has
+// its end. It returns the result's own dependencies. Store.mu is held.
+func (s *Store) place(v *Version, q *Query, session uint64, res *Result) ([]match.Dependency, settled) {
+	s.history.prove(&res.Snapshot)
+	if session != s.session || res.Source != s.Frontier().Source {
+		return nil, settledUnknown
+	}
+	if s.history.outdated(q.Planned, res.Upper) {
+		return nil, settledOutdated
+	}
+	// Whole tables are a question for what holds at every snapshot; which of
+	// their rows matter, for this one's.
+	if !s.knows(&res.Snapshot, q.Deps) ||
+		ruleTorn && torn(s.history.unproven, &res.Snapshot, res.After, q.Deps) {
+		return nil, settledUnknown
+	}
+	deps := res.Deps
+	if deps == nil {
+		deps = q.Deps
+	}
+	v.From = res.Upper
+	lost := s.history.missing(&res.Snapshot, res.Upper, deps)
+	if lost == nil || !ruleCompare {
+		return deps, settledOpen
+	}
+	// The log brought a transaction that the query could not see yet. The answer
+	// is that of the moment before, unless something later is in it.
+	before := lost.commit
+	for _, r := range s.history.after(before) {
+		if r.end <= res.Upper && res.Snapshot.Contains(r.xid) && r.affects(deps) {
+			return nil, settledUnknown
+		}
+	}
+	if before < s.history.start {
+		return nil, settledUnknown
+	}
+	v.From = before
+	v.end(lost.commit, lost.end, v.Filled, lost.reason(deps))
+	return deps, settledClosed
 }
 
-// install makes v its entry's current version. Store.mu is held.
-func (s *Store) install(f *fill, v *Version) {
+// install makes the last of versions its entry's current one; the others came
+// before it. Store.mu is held.
+func (s *Store) install(f *fill, versions []*Version, deps []match.Dependency, refined bool, state *patch.State) {
 	e := f.entry
 	if e.dead || f.poisoned.Load() || e.group.retired.Load() {
 		return
 	}
+	first, last := versions[0], versions[len(versions)-1]
 	old := e.current.Load()
-	if old != nil && old.From > v.From {
-		return
+	open := last.to.Load() == 0
+	if old != nil && (old.From > first.From || !open && old.to.Load() == 0 && first.Filled.UnixNano() < old.expires) {
+		return // what is there is newer, or still true
 	}
 	s.unregister(e)
 	if old != nil {
 		// Refilled because its time was over, or to no purpose: nothing ended it.
-		if old.end(v.From, v.From, v.Filled, &Reason{Cause: ByTTL, At: v.From}) {
+		if old.end(first.From, first.From, first.Filled, &Reason{Cause: ByTTL, At: first.From}) {
 			s.endedBy[ByTTL].Add(1)
-			s.ended.push(endedVersion{e, old})
+			e.why = old.Reason()
+			s.ended.push(e, old)
+		} else if why := old.Reason(); why.Cause == ByChange {
+			e.group.compared(why, old.Found == first.Found && old.ETag == first.ETag)
 		}
-		e.mu.Lock()
-		e.kept = append(e.kept, old)
-		e.mu.Unlock()
+		s.retain(e, old)
 	}
-	e.current.Store(v)
-	s.resize(e, versionSize(v))
-	if v.to.Load() == 0 {
-		e.nodes = s.index.Add(e, f.query.Deps)
-		s.resize(e, nodeOverhead*int64(len(e.nodes)))
-	} else {
-		s.ended.push(endedVersion{e, v})
+	for _, v := range versions {
+		s.resize(e, versionSize(v))
+		if v.to.Load() != 0 {
+			e.why = v.Reason()
+			s.ended.push(e, v)
+		}
+		if v != last {
+			s.retain(e, v)
+		}
+	}
+	e.current.Store(last)
+	if open {
+		s.register(e, deps, state)
+		e.refined = refined
 	}
 	s.evict()
 }

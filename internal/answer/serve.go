@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/tidemarkdb/tidemark/internal/match"
 	"github.com/tidemarkdb/tidemark/internal/revision"
 )
 
@@ -42,12 +41,13 @@ func (s *Store) Hit(key string, now time.Time) (*Version, *Entry, revision.LSN, 
 	if !e.visited.Load() {
 		e.visited.Store(true)
 	}
+	v.read()
 	e.group.Hits.Add(1)
 	return v, e, at, f
 }
 
-// currentAt returns the current version if it is true at the frontier, and the
-// position at which it is served.
+// currentAt returns the version that is true at the frontier, and the position
+// at which it is served.
 func currentAt(f *revision.Frontier, e *Entry) (*Version, revision.LSN) {
 	for {
 		// The frontier is read first: what has not ended by then is true there.
@@ -57,13 +57,32 @@ func currentAt(f *revision.Frontier, e *Entry) (*Version, revision.LSN) {
 		case v == nil:
 			return nil, 0
 		case at < v.From:
-			// Stored since the frontier was read, which has passed it.
-			continue
+			// Either the frontier has passed it since, or it begins with the
+			// transaction that is being applied; then the one before still holds.
+			if v = e.before(at); v != nil {
+				return v, at
+			}
+			if f.Load() > at {
+				continue
+			}
+			return nil, 0
 		case !v.TrueAt(at):
 			return nil, 0
 		}
 		return v, at
 	}
+}
+
+// before returns the kept version that is true at a position, or nil.
+func (e *Entry) before(at revision.LSN) *Version {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i := len(e.kept) - 1; i >= 0; i-- {
+		if e.kept[i].TrueAt(at) {
+			return e.kept[i]
+		}
+	}
+	return nil
 }
 
 // Serve answers a query at minimize_latency, at_least_as_fresh or
@@ -87,14 +106,20 @@ func (s *Store) Serve(ctx context.Context, q *Query, need Need) (Reply, error) {
 		if v := e.current.Load(); v != nil {
 			ended = s.why(v)
 			if need.Level == revision.MinimizeLatency && s.staleAllowed(v, need.MaxStaleness) {
-				s.join(e, q)
-				q.Group.Stale.Add(1)
-				return Reply{Version: v, At: revision.LSN(v.last.Load()), Exact: true, Outcome: Stale, Ended: ended}, nil
+				// Refused where too much waits: then it stays stale for a while.
+				if _, _, err := s.join(e, q, false); err == nil || errors.Is(err, ErrOverloaded) {
+					q.Group.Stale.Add(1)
+					return Reply{Version: v, At: revision.LSN(v.last.Load()), Exact: true, Outcome: Stale, Ended: ended}, nil
+				}
 			}
 		}
-		f, joined := s.join(e, q)
+		f, joined, err := s.join(e, q, true)
+		if err != nil {
+			return Reply{}, err
+		}
 		joinedAny = joinedAny || joined
-		v, exact, err := s.await(ctx, f, need, &accept)
+		v, exact, err := s.await(ctx, f, q, need, &accept)
+		s.leave(f)
 		if err != nil {
 			return Reply{}, err
 		}
@@ -127,6 +152,7 @@ func (s *Store) fromMemory(e *Entry, q *Query, need Need) (Reply, bool) {
 	if !e.visited.Load() {
 		e.visited.Store(true)
 	}
+	v.read()
 	q.Group.Hits.Add(1)
 	return Reply{Version: v, At: at, Exact: !q.Volatile, Outcome: Hit}, true
 }
@@ -148,7 +174,7 @@ func (s *Store) staleAllowed(v *Version, limit time.Duration) bool {
 
 // await waits for a fill. It returns nil without an error when the fill's result
 // does not do for this request and another one must be begun.
-func (s *Store) await(ctx context.Context, f *fill, need Need, accept *acceptance) (v *Version, exact bool, err error) {
+func (s *Store) await(ctx context.Context, f *fill, q *Query, need Need, accept *acceptance) (v *Version, exact bool, err error) {
 	patience := time.NewTimer(s.opts.Patience)
 	defer patience.Stop()
 	late := need.Unreached
@@ -156,15 +182,15 @@ func (s *Store) await(ctx context.Context, f *fill, need Need, accept *acceptanc
 		latest, news := f.newest()
 		if late && accept.accepts(latest) {
 			// The proof takes long; what the database said does for some.
-			v, exact := s.unproven(f, latest, need)
+			v, exact := s.unproven(q, latest, need)
 			return v, exact, nil
 		}
 		select {
 		case <-f.done:
-			return s.finished(f, need, accept)
+			return s.finished(f, q, need, accept)
 		case <-ctx.Done():
 			if latest, _ := f.newest(); accept.accepts(latest) {
-				v, exact := s.unproven(f, latest, need)
+				v, exact := s.unproven(q, latest, need)
 				return v, exact, nil
 			}
 			return nil, false, context.Cause(ctx)
@@ -176,166 +202,54 @@ func (s *Store) await(ctx context.Context, f *fill, need Need, accept *acceptanc
 }
 
 // finished judges a fill that is over.
-func (s *Store) finished(f *fill, need Need, accept *acceptance) (v *Version, exact bool, err error) {
+func (s *Store) finished(f *fill, q *Query, need Need, accept *acceptance) (v *Version, exact bool, err error) {
 	latest, _ := f.newest()
 	switch {
 	case errors.Is(f.err, ErrNotFresh) && accept.accepts(latest):
-		v, exact := s.unproven(f, latest, need)
+		v, exact := s.unproven(q, latest, need)
 		return v, exact, nil
 	case errors.Is(f.err, ErrNotFresh) && f.began.Before(accept.since):
 		return nil, false, nil
 	case f.err != nil:
 		return nil, false, f.err
-	case f.query.Volatile && need.Level != revision.MinimizeLatency && f.began.Before(accept.since):
+	case q.Volatile && need.Level != revision.MinimizeLatency && latest.began.Before(accept.since):
 		return nil, false, nil
 	case f.version.From < need.Position && accept.accepts(latest):
-		v, exact := s.unproven(f, latest, need)
+		v, exact := s.unproven(q, latest, need)
 		return v, exact, nil
 	case f.version.From < need.Position:
 		return nil, false, nil
 	}
-	return f.version, !f.query.Volatile, nil
+	return f.version, !q.Volatile, nil
 }
 
 // unproven returns what an attempt said, and whether it is exact at its position.
 // A position before the one that was asked for is not told: a client that went
 // on from there would go back in time.
-func (s *Store) unproven(f *fill, a *attempt, need Need) (*Version, bool) {
+func (s *Store) unproven(q *Query, a *attempt, need Need) (*Version, bool) {
 	if a.past != nil && a.past.From >= need.Position {
 		return a.past, true
 	}
-	return rawVersion(&a.result, f.query, s.opts.Now()), false
+	return rawVersion(&a.result, q, s.opts.Now()), false
 }
 
-// ServeAt answers a query exactly as of p, which the frontier has passed.
-func (s *Store) ServeAt(ctx context.Context, q *Query, p revision.LSN) (Reply, error) {
-	if q.Volatile {
-		return Reply{}, ErrVolatile
-	}
-	e := s.entry(q)
-	v, pins, unchanged, err := s.lookAt(e, q, p)
+// acceptance says which unproven result a request may be given.
+type acceptance struct {
+	any   bool         // whatever the database says
+	since time.Time    // from a query that began no earlier; zero: none
+	xid   revision.XID // from a snapshot that this transaction is over in; 0: none
+}
+
+func (a *acceptance) accepts(r *attempt) bool {
 	switch {
-	case err != nil:
-		return Reply{}, err
-	case v != nil:
-		q.Group.Hits.Add(1)
-		return Reply{Version: v, At: p, Exact: true, Outcome: Hit}, nil
-	case unchanged:
-		// Nothing touched it since: the answer of now is the answer of then.
-		r, err := s.Serve(ctx, q, Need{Level: revision.AtLeastAsFresh, Position: p})
-		if err != nil {
-			return Reply{}, err
-		}
-		s.mu.Lock()
-		same := s.equalVersion(r.Version, q.Deps, p)
-		s.mu.Unlock()
-		if same {
-			r.At = p
-			return r, nil
-		}
-		if _, pins, _, err = s.lookAt(e, q, p); err != nil {
-			return Reply{}, err
-		}
-	}
-	for _, pin := range pins {
-		res, err := q.Source.FillAt(ctx, pin)
-		if err != nil {
-			if errors.Is(err, ErrSnapshotExpired) {
-				continue
-			}
-			return Reply{}, err
-		}
-		// What the snapshot does not shield from may have come meanwhile.
-		if err := s.Frontier().Wait(ctx, res.After); err != nil {
-			return Reply{}, err
-		}
-		s.mu.Lock()
-		bad := torn(s.history.records, &pin.Snapshot, res.After, q.Deps) || s.history.outdated(q.Planned, res.After)
-		s.mu.Unlock()
-		if bad {
-			continue
-		}
-		q.Group.Misses.Add(1)
-		return Reply{Version: s.keep(e, q, &res, p), At: p, Exact: true, Outcome: Pinned}, nil
-	}
-	return Reply{}, ErrSnapshotExpired
-}
-
-// lookAt finds a kept version that is true at p, or else the pins whose
-// snapshots give the same answer, nearest first, and whether nothing has touched
-// the answer since p.
-func (s *Store) lookAt(e *Entry, q *Query, p revision.LSN) (*Version, []*Pin, bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if p < s.history.start || s.history.outdated(q.Planned, s.Frontier().Load()) {
-		if p < s.history.start {
-			return nil, nil, false, ErrSnapshotExpired
-		}
-		return nil, nil, false, ErrPlanOutdated
-	}
-	e.mu.Lock()
-	versions := append([]*Version{}, e.kept...)
-	e.mu.Unlock()
-	if v := e.current.Load(); v != nil {
-		versions = append(versions, v)
-	}
-	for _, v := range versions {
-		if s.equalVersion(v, q.Deps, p) {
-			return v, nil, false, nil
-		}
-	}
-	frontier := s.Frontier().Load()
-	var pins []*Pin
-	for _, pin := range s.pins {
-		if pin.Source == s.Frontier().Source && pin.Upper <= frontier && s.knows(&pin.Snapshot, q.Deps) &&
-			s.history.equal(&pin.Snapshot, p, q.Deps) && !torn(s.history.records, &pin.Snapshot, ^revision.LSN(0), q.Deps) {
-			pins = append(pins, pin)
-		}
-	}
-	return nil, pins, s.history.firstTouch(p, 0, q.Deps) == nil, nil
-}
-
-// knows reports whether a snapshot lacks no transaction that may have been
-// delivered before this process read the log. Store.mu is held.
-func (s *Store) knows(snap *revision.Snapshot, deps []match.Dependency) bool {
-	for _, x := range snap.Xip {
-		for _, table := range s.unknown[x] {
-			if match.ReadsTable(deps, table) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// equalVersion reports whether a version is the answer at p. Store.mu is held.
-func (s *Store) equalVersion(v *Version, deps []match.Dependency, p revision.LSN) bool {
-	from, to := v.Interval()
-	if to != 0 && p >= to {
+	case r == nil:
 		return false
-	}
-	if p >= from {
+	case a.any:
 		return true
+	case !a.since.IsZero():
+		return !r.began.Before(a.since)
+	case a.xid != 0:
+		return r.result.Snapshot.Contains(a.xid)
 	}
-	return p >= s.history.start && s.history.firstTouch(p, from, deps) == nil
-}
-
-// keep stores an answer that is known at one position only.
-func (s *Store) keep(e *Entry, q *Query, res *Result, p revision.LSN) *Version {
-	now := s.opts.Now()
-	v := newVersion(res, q, now)
-	v.From = p
-	v.end(p, p+1, now, &Reason{Cause: BySnapshot, At: p})
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if e.dead {
-		return v
-	}
-	e.mu.Lock()
-	e.kept = append(e.kept, v)
-	e.mu.Unlock()
-	s.resize(e, versionSize(v))
-	s.ended.push(endedVersion{e, v})
-	s.evict()
-	return v
+	return false
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/internal/catalog"
 	"github.com/tidemarkdb/tidemark/internal/match"
+	"github.com/tidemarkdb/tidemark/internal/patch"
 	"github.com/tidemarkdb/tidemark/internal/revision"
 )
 
@@ -24,6 +25,17 @@ type Options struct {
 	// Patience is how long a request that may be answered by what the database
 	// says right now waits for the proof of a position; 250 ms.
 	Patience time.Duration
+	// Fills is how many calls of a Source run at once, of which at most half
+	// compute what nobody waits for; 8.
+	Fills int
+	// Queue is how many fills that somebody waits for may wait for their turn;
+	// further requests are refused with an OverloadedError. 10,000.
+	Queue int
+	// Refills is how many answers may wait to be computed before somebody asks;
+	// of more, those read most between changes. 4,096.
+	Refills int
+	// NoRefill leaves every answer to its next reader.
+	NoRefill bool
 	Now      func() time.Time
 }
 
@@ -40,6 +52,7 @@ type Store struct {
 	ctx      context.Context // of fills
 	cancel   context.CancelFunc
 	fills    sync.WaitGroup
+	queue    queue
 
 	evictions, evictedBytes atomic.Int64
 	endedBy                 [reasonCount]atomic.Int64
@@ -52,6 +65,14 @@ type Store struct {
 	pins    []*Pin
 	ended   endedQueue
 	hand    int // the next shard to evict from
+
+	due         []*Entry // to be computed before somebody asks
+	refillTimer *time.Timer
+
+	// For tests: changes that Apply matches before it gives the lock away, and
+	// what it does while it has.
+	batch   int
+	between func()
 }
 
 const shardCount = 64
@@ -74,9 +95,16 @@ type Entry struct {
 	filling atomic.Bool
 	size    atomic.Int64
 
-	nodes      []*match.Node[*Entry] // guarded by Store.mu; of the current version
-	dead       bool                  // guarded by Store.mu; evicted or purged
-	prev, next *Entry                // guarded by shard.mu
+	// Guarded by Store.mu.
+	nodes   match.Handle[*Entry] // of the current version, while it is open
+	state   *patch.State         // by which it follows its rows, or nil
+	why     *Reason              // why the last version that ended did
+	rate    float32              // of reads of a version before a change ends it
+	rated   bool                 // rate means something
+	refined bool                 // nodes are of this version, not of its query
+	dead    bool                 // evicted or purged
+
+	prev, next *Entry // guarded by shard.mu
 
 	mu   sync.Mutex
 	fill *fill
@@ -96,6 +124,9 @@ func NewStore(opts Options, source revision.Source, at revision.LSN) *Store {
 	setDefault(&opts.FillTimeout, 15*time.Second)
 	setDefault(&opts.ProofTimeout, 5*time.Second)
 	setDefault(&opts.Patience, 250*time.Millisecond)
+	setDefault(&opts.Fills, 8)
+	setDefault(&opts.Queue, 10_000)
+	setDefault(&opts.Refills, 4096)
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
@@ -105,7 +136,10 @@ func NewStore(opts Options, source revision.Source, at revision.LSN) *Store {
 		index:   match.NewIndex[*Entry](),
 		history: newHistory(at, opts.HistoryMemory),
 		unknown: map[revision.XID][]catalog.OID{},
+		batch:   applyBatch,
 	}
+	s.queue.slots, s.queue.most, s.queue.refills = opts.Fills, opts.Queue, opts.Refills
+	s.queue.launch = s.launch
 	for i := range s.shards {
 		s.shards[i].entries = map[string]*Entry{}
 	}
@@ -114,7 +148,7 @@ func NewStore(opts Options, source revision.Source, at revision.LSN) *Store {
 	return s
 }
 
-func setDefault[T int64 | time.Duration](v *T, def T) {
+func setDefault[T int | int64 | time.Duration](v *T, def T) {
 	if *v == 0 {
 		*v = def
 	}
@@ -122,7 +156,19 @@ func setDefault[T int64 | time.Duration](v *T, def T) {
 
 // Close ends all fills and waits for them.
 func (s *Store) Close() {
+	s.mu.Lock()
+	s.due = nil
+	if s.refillTimer != nil {
+		s.refillTimer.Stop()
+	}
+	s.mu.Unlock()
+	waiting := s.queue.close()
 	s.cancel()
+	for _, j := range waiting {
+		if j.fill != nil {
+			s.finish(j.fill, nil, ErrClosing)
+		}
+	}
 	s.fills.Wait()
 }
 
@@ -182,7 +228,7 @@ func (s *Store) entry(q *Query) *Entry {
 const (
 	entryOverhead   = 360 // the entry and its places in the maps
 	versionOverhead = 520 // with what a face renders beside it once it is hit
-	nodeOverhead    = 120 // a node and its place in the index
+	stateOverhead   = 256 // the bound plan with its tests
 )
 
 func (s *Store) resize(e *Entry, by int64) {
@@ -190,14 +236,23 @@ func (s *Store) resize(e *Entry, by int64) {
 	s.bytes.Add(by)
 }
 
-func versionSize(v *Version) int64 { return versionOverhead + int64(len(v.Body)) }
+func versionSize(v *Version) int64 {
+	size := versionOverhead + int64(len(v.Body))
+	if p := v.Packed.Load(); p != nil {
+		size += int64(len(*p))
+	}
+	return size
+}
 
 // Packed keeps another encoding of a version's body beside it.
 func (s *Store) Packed(key string, v *Version, packed []byte) {
-	if !v.Packed.CompareAndSwap(nil, &packed) {
+	e := s.find(key)
+	if e == nil {
 		return
 	}
-	if e := s.find(key); e != nil && e.current.Load() == v {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !e.dead && e.current.Load() == v && v.Packed.CompareAndSwap(nil, &packed) {
 		s.resize(e, int64(len(packed)))
 	}
 }
@@ -261,6 +316,10 @@ func (s *Store) drop(e *Entry) {
 	// Nobody may find it current once nothing ends it any more.
 	e.current.Store(nil)
 	s.unregister(e)
+	e.mu.Lock()
+	e.kept = nil
+	s.abandon(e)
+	e.mu.Unlock()
 	sh := s.shard(e.key)
 	sh.mu.Lock()
 	sh.unlink(e)
@@ -270,12 +329,34 @@ func (s *Store) drop(e *Entry) {
 	e.group.Answers.Add(-1)
 }
 
-func (s *Store) unregister(e *Entry) {
-	if e.nodes != nil {
-		s.index.Remove(e.nodes)
-		s.resize(e, -nodeOverhead*int64(len(e.nodes)))
-		e.nodes = nil
+// register enters an entry's open version in the index, with the state by which
+// it follows its rows. Store.mu is held.
+func (s *Store) register(e *Entry, deps []match.Dependency, state *patch.State) {
+	e.nodes = s.index.Add(e, deps)
+	s.resize(e, e.nodes.Size())
+	s.restate(e, state)
+}
+
+// restate sets the state of an entry's current version. Store.mu is held.
+func (s *Store) restate(e *Entry, state *patch.State) {
+	s.resize(e, stateSize(state)-stateSize(e.state))
+	e.state = state
+}
+
+func stateSize(s *patch.State) int64 {
+	if s == nil {
+		return 0
 	}
+	return stateOverhead + s.Size()
+}
+
+// unregister takes what register entered back. Store.mu is held.
+func (s *Store) unregister(e *Entry) {
+	s.index.Remove(e.nodes)
+	s.resize(e, -e.nodes.Size())
+	e.nodes = match.Handle[*Entry]{}
+	s.restate(e, nil)
+	e.refined = false
 }
 
 // evict brings the store below its bound. Store.mu is held.
@@ -296,46 +377,4 @@ func (s *Store) evict() {
 		s.evictedBytes.Add(e.size.Load())
 		s.drop(e)
 	}
-}
-
-// Stats are the store's sizes and counters.
-type Stats struct {
-	Entries, Bytes, MaxBytes int64
-	Nodes                    int
-	History                  int
-	HistoryBytes             int64
-	Unproven                 int
-	Pins                     int
-	Evictions, EvictedBytes  int64
-	Ended                    map[string]int64 // versions ended or dropped, by reason
-	Frozen                   bool
-}
-
-// Stats returns the current figures.
-func (s *Store) Stats() Stats {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	ended := make(map[string]int64, reasonCount)
-	for i := range s.endedBy {
-		ended[reasonNames[i]] = s.endedBy[i].Load()
-	}
-	return Stats{
-		Ended:   ended,
-		Entries: s.entries.Load(), Bytes: s.bytes.Load(), MaxBytes: s.opts.MaxMemory,
-		Nodes: s.index.Len(), History: len(s.history.records), HistoryBytes: s.history.bytes,
-		Unproven: len(s.history.unproven), Pins: len(s.pins),
-		Evictions: s.evictions.Load(), EvictedBytes: s.evictedBytes.Load(), Frozen: s.frozen.Load(),
-	}
-}
-
-// Describe returns the current version of an answer and what it depends on, for
-// explanations. The version is nil when there is none.
-func (s *Store) Describe(key string) (current *Version, kept int, bytes int64) {
-	e := s.find(key)
-	if e == nil {
-		return nil, 0, 0
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.current.Load(), len(e.kept), e.size.Load()
 }

@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -8,31 +9,34 @@ import (
 	"github.com/tidemarkdb/tidemark/internal/match"
 )
 
-// endedVersion is a version whose memory is given back after the window.
-type endedVersion struct {
-	entry   *Entry
-	version *Version
+// endedEntry says that a version of an entry ended, whose memory is given back
+// after the window. It does not hold the version, which may go earlier.
+type endedEntry struct {
+	entry *Entry
+	at    int64 // Unix nanoseconds
 }
 
 // endedQueue is a first-in, first-out queue. Versions enter it as they end.
 type endedQueue struct {
-	items []endedVersion
+	items []endedEntry
 	head  int
 }
 
-func (q *endedQueue) push(v endedVersion) { q.items = append(q.items, v) }
+func (q *endedQueue) push(e *Entry, v *Version) {
+	q.items = append(q.items, endedEntry{e, v.endedAt.Load()})
+}
 
-func (q *endedQueue) peek() (endedVersion, bool) {
+func (q *endedQueue) peek() (endedEntry, bool) {
 	if q.head == len(q.items) {
-		return endedVersion{}, false
+		return endedEntry{}, false
 	}
 	return q.items[q.head], true
 }
 
 func (q *endedQueue) pop() {
-	q.items[q.head] = endedVersion{}
+	q.items[q.head] = endedEntry{}
 	if q.head++; q.head > 1024 && q.head*2 > len(q.items) {
-		q.items = append([]endedVersion(nil), q.items[q.head:]...)
+		q.items = append([]endedEntry(nil), q.items[q.head:]...)
 		q.head = 0
 	}
 }
@@ -56,38 +60,58 @@ func (s *Store) sweepSome(cutoff time.Time) (more bool) {
 	defer s.mu.Unlock()
 	for range sweepBatch {
 		item, ok := s.ended.peek()
-		if !ok || item.version.endedAt.Load() > cutoff.UnixNano() {
+		if !ok || item.at > cutoff.UnixNano() {
 			return false
 		}
 		s.ended.pop()
-		s.forget(item.entry, item.version)
+		s.forget(item.entry, item.at)
 	}
 	return true
 }
 
-// forget drops one ended version. Store.mu is held.
-func (s *Store) forget(e *Entry, v *Version) {
+// forget drops an entry's versions that ended by then. Store.mu is held.
+func (s *Store) forget(e *Entry, by int64) {
 	if e.dead {
 		return
 	}
-	size := versionSize(v)
-	if p := v.Packed.Load(); p != nil {
-		size += int64(len(*p))
-	}
 	e.mu.Lock()
-	held := e.current.CompareAndSwap(v, nil)
-	if i := slices.Index(e.kept, v); i >= 0 {
-		e.kept = slices.Delete(e.kept, i, i+1)
-		held = true
+	freed := int64(0)
+	over := func(v *Version) bool {
+		at := v.endedAt.Load()
+		if at == 0 || at > by {
+			return false
+		}
+		freed += versionSize(v)
+		return true
 	}
-	empty := e.fill == nil && e.current.Load() == nil && len(e.kept) == 0
+	e.kept = slices.DeleteFunc(e.kept, over)
+	if v := e.current.Load(); v != nil && over(v) {
+		e.current.Store(nil)
+	}
 	e.mu.Unlock()
-	if held {
-		s.resize(e, -size)
-	}
-	if empty {
+	s.resize(e, -freed)
+	if e.empty() {
 		s.drop(e)
 	}
+}
+
+// Bounds of the earlier versions of one answer: one that follows its rows has a
+// new version with every write. The bytes are counted as if all were as large as
+// the last.
+const (
+	maxKept      = 128
+	maxKeptBytes = 4 << 20
+)
+
+// retain keeps a version that ended beside the current one. Store.mu is held.
+func (s *Store) retain(e *Entry, v *Version) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if n := int64(len(e.kept)); n >= maxKept || n > 0 && n*versionSize(v) >= maxKeptBytes {
+		s.resize(e, -versionSize(e.kept[0]))
+		e.kept = slices.Delete(e.kept, 0, 1)
+	}
+	e.kept = append(e.kept, v)
 }
 
 // Retire drops all answers of a group, and those that come later.
@@ -186,6 +210,15 @@ func (s *Store) poison(e *Entry) {
 		e.fill.poisoned.Store(true)
 	}
 	e.mu.Unlock()
+}
+
+// abandon drops an entry's fill if it waits for its turn and nobody waits for
+// it. e.mu is held.
+func (s *Store) abandon(e *Entry) {
+	if f := e.fill; f != nil && f.waiters == 0 && s.queue.remove(&f.job) {
+		f.err = context.Canceled
+		e.release(f)
+	}
 }
 
 // AddPin makes a pinned snapshot available to exact reads.

@@ -54,11 +54,8 @@ func (f *Front) Serve(l net.Listener) error {
 	for {
 		c, err := l.Accept()
 		if err != nil {
-			f.mu.Lock()
-			closing := f.closing
-			f.mu.Unlock()
-			if closing {
-				return http.ErrServerClosed
+			if errors.Is(err, net.ErrClosed) {
+				return http.ErrServerClosed // its owner closed it
 			}
 			var ne net.Error
 			if errors.As(err, &ne) && ne.Timeout() {
@@ -66,9 +63,6 @@ func (f *Front) Serve(l net.Listener) error {
 			}
 			f.log.Warn("a connection was not accepted", "err", err)
 			time.Sleep(5 * time.Millisecond)
-			if errors.Is(err, net.ErrClosed) {
-				return err
-			}
 			continue
 		}
 		fc := &frontConn{front: f, conn: c}

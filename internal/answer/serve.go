@@ -88,13 +88,16 @@ func (e *Entry) before(at revision.LSN) *Version {
 // Serve answers a query at minimize_latency, at_least_as_fresh or
 // fully_consistent. The frontier has passed need.Position unless need.Unreached.
 func (s *Store) Serve(ctx context.Context, q *Query, need Need) (Reply, error) {
-	began := s.opts.Now()
 	accept := acceptance{xid: need.XID}
 	switch need.Level {
 	case revision.MinimizeLatency:
-		accept.any = true
+		// A fill that was begun before may lack what the log has brought since.
+		accept.since = s.opts.Now()
+		if !need.Unreached {
+			need.Position = max(need.Position, s.Frontier().Load())
+		}
 	case revision.FullyConsistent:
-		accept.since = began
+		accept.since = s.opts.Now()
 	}
 	var ended *Reason
 	joinedAny := false
@@ -235,7 +238,6 @@ func (s *Store) unproven(q *Query, a *attempt, need Need) (*Version, bool) {
 
 // acceptance says which unproven result a request may be given.
 type acceptance struct {
-	any   bool         // whatever the database says
 	since time.Time    // from a query that began no earlier; zero: none
 	xid   revision.XID // from a snapshot that this transaction is over in; 0: none
 }
@@ -244,8 +246,6 @@ func (a *acceptance) accepts(r *attempt) bool {
 	switch {
 	case r == nil:
 		return false
-	case a.any:
-		return true
 	case !a.since.IsZero():
 		return !r.began.Before(a.since)
 	case a.xid != 0:

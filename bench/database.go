@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -20,6 +21,7 @@ type database struct {
 	server *pgtest.Server
 	dsn    string
 	admin  *pgx.Conn
+	counts bool // statements, by role
 }
 
 // openDatabase starts a server with Postgres's own settings for durability,
@@ -57,6 +59,56 @@ func openDatabase(ctx context.Context, s *sitting, settings map[string]string, s
 		return nil, err
 	}
 	return db, db.exec(ctx, sql...)
+}
+
+// becomeApplication makes a session that of the application, whose statements
+// are told from tidemark's by its role.
+const becomeApplication = "SET SESSION AUTHORIZATION application"
+
+// openCounted opens a database that counts statements, where the server has
+// what it takes, and in which there is the role of an application.
+func openCounted(ctx context.Context, s *sitting, settings map[string]string, sql ...string) (*database, error) {
+	counting := map[string]string{"shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.max": "10000"}
+	maps.Copy(counting, settings)
+	sql = append(sql, "CREATE ROLE application", "GRANT ALL ON ALL TABLES IN SCHEMA public TO application")
+	db, err := openDatabase(ctx, s, counting, append([]string{"CREATE EXTENSION pg_stat_statements"}, sql...)...)
+	if err == nil {
+		db.counts = true
+	} else {
+		s.say("          without pg_stat_statements: %v", err)
+		if db, err = openDatabase(ctx, s, settings, sql...); err != nil {
+			return nil, err
+		}
+	}
+	if err := db.settle(ctx); err != nil {
+		db.close()
+		return nil, err
+	}
+	return db, nil
+}
+
+// application opens a session as the application.
+func (db *database) application(ctx context.Context) (*pgx.Conn, error) {
+	conn, err := pgx.Connect(ctx, db.dsn)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.Exec(ctx, becomeApplication); err != nil {
+		_ = conn.Close(ctx)
+		return nil, err
+	}
+	return conn, nil
+}
+
+// queries returns how many queries that name one of some tables Postgres has
+// counted, but for the application's own.
+func (db *database) queries(ctx context.Context, tables ...string) (n float64, err error) {
+	if !db.counts {
+		return 0, nil
+	}
+	err = db.admin.QueryRow(ctx, `SELECT coalesce(sum(calls), 0)::float8 FROM pg_stat_statements s JOIN pg_roles r ON r.oid = s.userid
+		WHERE r.rolname <> 'application' AND query ~* '^\s*(select|with)' AND query ~ $1`, `\m(`+strings.Join(tables, "|")+`)\M`).Scan(&n)
+	return n, err
 }
 
 // exec runs statements as the superuser, each by itself.

@@ -43,6 +43,10 @@ var scenarios = []scenario{
 	{"apply", "rows of the log applied per second, against pg_recvlogical", runApply},
 	{"change", "the cost of one change with many answers, against few", runChange},
 	{"memory", "what an answer takes, against what the store says that it takes", runMemory},
+	{"precision", "which answers a write touches, against those that it changes", runPrecision},
+	{"storm", "one transaction of 100,000 rows under load, against a quiet while", runStorm},
+	{"scale", "a server with a million answers, beside one with a thousand", runScale},
+	{"lobsters", "a link board's readers and writers, against Postgres alone", runLobsters},
 }
 
 // options are the flags.
@@ -57,6 +61,9 @@ type options struct {
 	answers     int
 	commits     int
 	install     bool
+	short       bool
+	server      string
+	writes      int
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -67,18 +74,24 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.IntVar(&o.rounds, "rounds", 5, "how often each contender takes its turn")
-	flags.DurationVar(&o.duration, "duration", 5*time.Second, "of one turn: hit, fully, change")
-	flags.IntVar(&o.connections, "connections", 64, "clients at a time: hit, fully")
-	flags.BoolVar(&o.pin, "pin", true, "keep the load generator on a CPU of its own: hit, fully")
+	flags.DurationVar(&o.duration, "duration", 5*time.Second, "of one turn: hit, fully, change, lobsters")
+	flags.IntVar(&o.connections, "connections", 64, "clients at a time: hit, fully, lobsters")
+	flags.BoolVar(&o.pin, "pin", true, "keep the load generator on a CPU of its own: hit, fully, lobsters")
 	flags.IntVar(&o.rows, "rows", 1_000_000, "of the large transaction: apply")
-	flags.IntVar(&o.answers, "answers", 1_000_000, "that are cached: change, memory")
+	flags.IntVar(&o.answers, "answers", 1_000_000, "that are cached: change, memory, scale")
 	flags.IntVar(&o.commits, "commits", 500, "of one turn: visible")
 	flags.BoolVar(&o.install, "install", true, "install nginx where it is missing, as root with apt-get: hit")
-	flags.StringVar(&o.results, "results", "bench/results", "folder for a copy of what is printed; empty: none")
+	flags.BoolVar(&o.short, "short", false, "a few seconds of each, to see that it works: precision, storm, scale, lobsters")
+	flags.StringVar(&o.server, "server", "", "the tidemark binary to measure; empty: built from this tree: precision, storm, scale, lobsters")
+	flags.IntVar(&o.writes, "writes", 20_000, "transactions: precision")
+	flags.StringVar(&o.results, "results", "bench/results", "folder for a copy of what is printed; empty: none; -short: none in this one")
 	flags.StringVar(&o.profiles, "profile", "", "folder for CPU profiles, taken in turns that do not count")
 	flags.Usage = func() { usage(flags) }
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if o.short && o.results == flags.Lookup("results").DefValue {
+		o.results = ""
 	}
 	chosen, err := choose(flags.Args())
 	if err != nil {
@@ -118,9 +131,9 @@ next:
 func usage(flags *flag.FlagSet) {
 	w := flags.Output()
 	fmt.Fprintf(w, "usage: go run ./bench [flags] [scenario ...]\n\nscenarios:\n")
-	fmt.Fprintf(w, "  %-8s the following, one after the other (default)\n", "all")
+	fmt.Fprintf(w, "  %-9s the following, one after the other (default)\n", "all")
 	for _, s := range scenarios {
-		fmt.Fprintf(w, "  %-8s %s\n", s.name, s.about)
+		fmt.Fprintf(w, "  %-9s %s\n", s.name, s.about)
 	}
 	fmt.Fprintf(w, "\nflags:\n")
 	flags.PrintDefaults()

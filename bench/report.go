@@ -67,7 +67,11 @@ func (s *sitting) verdict(what string, got, goal float64, atLeast bool, unit str
 		sign, ok = "≤", got <= goal
 	}
 	outcome := "reached"
-	if !ok {
+	switch {
+	case ok:
+	case goal == 0:
+		outcome = "missed"
+	default:
 		outcome = fmt.Sprintf("missed by %.0f %%", 100*abs(got/goal-1))
 	}
 	s.say("  %-58s %7.2f %s   goal %s %.2f %s: %s", what, got, unit, sign, goal, unit, outcome)

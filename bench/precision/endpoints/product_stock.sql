@@ -1,0 +1,4 @@
+-- GET /v1/products/{id}/stock
+-- result: one
+-- Through a view.
+SELECT quantity, warehouses FROM product_stock WHERE product_id = :id

@@ -1,0 +1,2 @@
+-- GET /v1/settled
+SELECT id FROM settled

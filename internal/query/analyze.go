@@ -41,6 +41,7 @@ func Analyze(ctx context.Context, conn *pgx.Conn, f *File, opts Options) (*Endpo
 		srv: newServer(ctx, tx), file: f,
 		tables: map[uint32]*relation{}, relations: map[uint32]bool{}, functions: map[uint32]bool{},
 		types: map[uint32]bool{}, names: map[string]bool{}, recursive: map[uint32]bool{},
+		inside: map[conjunct]map[mention]int{}, tested: map[mention]int{}, levelOf: map[*entry]*level{}, sublinks: map[conjunct]int{},
 	}
 	e, problems, err := a.run(opts)
 	if err == nil {
@@ -100,6 +101,9 @@ func (a *analysis) run(opts Options) (*Endpoint, []Problem, error) {
 		return nil, nil, s.err
 	}
 	problems = a.settle(e)
+	a.pages(e, sd.ParamOIDs)
+	a.keys(e)
+	e.ties = a.cuts(e)
 	if !opts.SkipPublication {
 		problems = append(problems, a.published(e, opts.Publication)...)
 		e.objects.publication = opts.Publication
@@ -140,13 +144,12 @@ func (s *server) open() (revision.Snapshot, error) {
 // file or function can end the body and go on.
 func (a *analysis) probe(types []uint32) (prefix int, tree nodetree.Value, problems []Problem, err error) {
 	s := a.srv
-	names := column1[string](s, "parameter types",
-		`SELECT format_type(t, NULL) FROM unnest($1::oid[]) WITH ORDINALITY u(t, n) ORDER BY n`, types)
+	head := a.probeHead(types)
 	if s.err != nil {
 		return 0, tree, nil, s.err
 	}
-	head := "CREATE FUNCTION pg_temp.tidemark_probe(" + strings.Join(names, ", ") + ") RETURNS void LANGUAGE sql BEGIN ATOMIC\n"
-	if err := s.exec(head + a.file.SQL + "\n; END"); err != nil {
+	text, err := a.analysed(head, a.file.SQL)
+	if err != nil {
 		if pe := new(pgconn.PgError); errors.As(err, &pe) && pe.Code == "0A000" {
 			// It could be prepared, so it is a statement of its own kind.
 			line, col := a.file.Position(0)
@@ -155,11 +158,26 @@ func (a *analysis) probe(types []uint32) (prefix int, tree nodetree.Value, probl
 		_, problems, err = a.rejected(err, utf8.RuneCountInString(head))
 		return 0, tree, problems, err
 	}
-	var text string
-	s.row("the analysed statement", `
-		SELECT coalesce(prosqlbody::text, '') FROM pg_proc
-		WHERE pronamespace = pg_my_temp_schema() AND proname = 'tidemark_probe'`, nil, &text)
 	return len(head), s.tree(text), nil, s.err
+}
+
+// probeHead returns what comes before the statement.
+func (a *analysis) probeHead(types []uint32) string {
+	names := column1[string](a.srv, "parameter types",
+		`SELECT format_type(t, NULL) FROM unnest($1::oid[]) WITH ORDINALITY u(t, n) ORDER BY n`, types)
+	return "CREATE OR REPLACE FUNCTION pg_temp.tidemark_probe(" + strings.Join(names, ", ") + ") RETURNS void LANGUAGE sql BEGIN ATOMIC\n"
+}
+
+// analysed returns the text of the tree that Postgres makes of a statement. A
+// probe with other parameters than the first is another function, and newer.
+func (a *analysis) analysed(head, sql string) (text string, err error) {
+	if err := a.srv.exec(head + sql + "\n; END"); err != nil {
+		return "", err
+	}
+	a.srv.row("the analysed statement", `
+		SELECT coalesce(prosqlbody::text, '') FROM pg_proc
+		WHERE pronamespace = pg_my_temp_schema() AND proname = 'tidemark_probe' ORDER BY oid DESC LIMIT 1`, nil, &text)
+	return text, nil
 }
 
 // exec runs one statement with the extended protocol.
@@ -313,27 +331,10 @@ func (a *analysis) clock(top *frame) {
 // dependencies turns what the walk found into the endpoint's own terms.
 func (a *analysis) dependencies(e *Endpoint) {
 	e.filters = a.filters()
-	followed := map[int]bool{}
-	var joins []*condition
-	for _, f := range e.filters {
-		f.cond.follow(followed, &joins)
-	}
-	for again := true; again; {
-		again = false
-		for _, j := range joins {
-			if j.filtersOther && followed[j.col.ref] && !followed[j.other.ref] ||
-				j.filtersCol && followed[j.other.ref] && !followed[j.col.ref] {
-				followed[j.col.ref], followed[j.other.ref], again = true, true, true
-			}
-		}
-	}
-	for i, ref := range a.refs {
-		e.Reads = append(e.Reads, &match.Reads{Tables: oids(ref.tables), Name: ref.rel.String(), Columns: a.columns(ref)})
-		t := target{followed: followed[i] && !ref.loose, why: ref.why}
-		if !t.followed && t.why == "" {
-			t.why = "no condition compares one of its columns with a parameter or constant"
-		}
-		e.targets = append(e.targets, t)
+	for _, ref := range a.refs {
+		e.Reads = append(e.Reads, &match.Reads{
+			Tables: oids(ref.tables), Name: ref.rel.String(), Columns: a.columns(ref), Tested: a.testedColumns(ref),
+		})
 	}
 	for _, oid := range slices.Sorted(maps.Keys(a.tables)) {
 		r := a.tables[oid]

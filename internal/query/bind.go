@@ -106,34 +106,69 @@ func queryOrder(params []Param) []int {
 // to a table, except for those of which no row can. It is not cheap enough for
 // every request; an answer that is stored needs it once.
 func (b *Binding) Deps() []match.Dependency {
-	tests, impossible := b.tests()
-	out := make([]match.Dependency, 0, len(b.Endpoint.Reads))
-	for i, r := range b.Endpoint.Reads {
-		if !impossible[i] {
-			out = append(out, match.Dependency{Reads: r, Tests: tests[i]})
+	v := b.verdict()
+	return v.dependencies(b.Endpoint)
+}
+
+// verdict is what the clauses say of each reference for one set of parameters.
+type verdict struct {
+	tests      [][]match.Test
+	impossible []bool // no row takes part
+	exact      []bool // of the columns in Reads.Tested, the tests say all there is
+	// whole says that the tests say all that the clauses do.
+	whole bool
+}
+
+func (v *verdict) dependencies(e *Endpoint) []match.Dependency {
+	out := make([]match.Dependency, 0, len(e.Reads))
+	for i, r := range e.Reads {
+		if !v.impossible[i] {
+			out = append(out, match.Dependency{Reads: r, Tests: v.tests[i], Exact: v.exact[i]})
 		}
 	}
 	return out
 }
 
-// tests folds every clause with the parameters.
-func (b *Binding) tests() (tests [][]match.Test, impossible []bool) {
+// verdict folds every clause with the parameters.
+func (b *Binding) verdict() verdict {
 	e := b.Endpoint
-	tests, impossible = make([][]match.Test, len(e.Reads)), make([]bool, len(e.Reads))
+	n := len(e.Reads)
+	v := verdict{tests: make([][]match.Test, n), impossible: make([]bool, n), exact: make([]bool, n), whole: true}
+	for i, r := range e.Reads {
+		v.exact[i] = len(r.Tested) > 0
+	}
 	var joins []*condition
 	for _, f := range e.filters {
-		found := f.cond.fold(b.args).find()
-		if found.impossible {
-			for _, i := range f.below {
-				impossible[i] = true
+		for _, p := range f.parts {
+			o := p.cond.fold(b.args)
+			exact := o.exact()
+			v.whole = v.whole && exact
+			if p.exact >= 0 && !exact {
+				v.exact[p.exact] = false
 			}
-			continue
+			found := o.find()
+			if found.impossible {
+				for _, i := range f.below {
+					v.impossible[i] = true
+				}
+				continue
+			}
+			for _, t := range found.tests {
+				addTest(&v.tests[t.col.ref], t.test)
+			}
+			joins = append(joins, found.joins...)
 		}
-		for _, t := range found.tests {
-			addTest(&tests[t.col.ref], t.test)
-		}
-		joins = append(joins, found.joins...)
 	}
-	spread(tests, joins)
-	return tests, impossible
+	spread(v.tests, joins)
+	return v
+}
+
+// entire returns the tests of the only reference of an endpoint, if they are
+// true of a row if and only if every clause is.
+func (b *Binding) entire() ([]match.Test, bool) {
+	v := b.verdict()
+	if len(v.tests) != 1 || !v.whole || v.impossible[0] {
+		return nil, false
+	}
+	return v.tests[0], true
 }

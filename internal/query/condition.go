@@ -10,7 +10,7 @@ type condition struct {
 	kind conditionKind
 	args []*condition
 	col  *columnRef
-	// other is the second column of a condJoin. What is known of one column goes
+	// other is the second column of a condJoin or condAmong. What is known of one column goes
 	// for the other, if the clause filters that one's rows.
 	other                    *columnRef
 	filtersCol, filtersOther bool
@@ -40,6 +40,12 @@ const (
 	condValueNull  // left IS NULL
 	condCase       // args: condition, result, ..., default
 	condJoin       // col = other
+	condAmong      // col = other for some row of a nested query
+	condLike       // col LIKE right
+	condStarts     // col begins with right
+	condElement    // right = ANY (col)
+	condContains   // col @> right
+	condOverlaps   // col && right
 )
 
 // truth is a value of SQL's three-valued logic.
@@ -58,19 +64,22 @@ type columnRef struct {
 	typ   uint32 // declared type
 	base  uint32 // below domains
 	class match.Class
+	part  match.Part // of the column; base and class are those of the part
 	// nullable says that an outer join can replace the column by null: only
 	// conditions that null does not pass then say something about its rows.
 	nullable bool
+	// shared says that the rows are those of a WITH query that is read in several
+	// places: two mentions can be of two rows.
+	shared bool
 }
 
 // scope resolves variables while a condition is compiled: the entries that
 // the condition filters, and whether an outer join in between makes their
-// columns nullable. Beside holds entries that the condition can mention without
-// filtering them: the left side of a left join.
+// columns nullable. It may mention others of the level without filtering them:
+// the left side of a left join.
 type scope struct {
 	level   *level
 	entries map[int]bool
-	beside  map[int]bool
 }
 
 // The strategies of btree.
@@ -126,6 +135,13 @@ func (a *analysis) condition(sc scope, n *node) *condition {
 		}
 	case "CASEEXPR":
 		return a.caseOf(sc, n)
+	case "SUBLINK":
+		return a.sublink(sc, n)
+	case "FUNCEXPR":
+		if c := a.startsWith(sc, n); c != nil {
+			return c
+		}
+		fallthrough
 	default:
 		if s := a.scalar(f, n); s != nil && s.typ == oidBool {
 			return &condition{kind: condValue, left: s}
@@ -137,8 +153,12 @@ func (a *analysis) condition(sc scope, n *node) *condition {
 	return unknown()
 }
 
-// column resolves a bare column that the condition filters, or returns nil.
+// column resolves a bare column that the condition filters, or a member of a
+// jsonb one, or returns nil.
 func (a *analysis) column(sc scope, n *node) *columnRef {
+	if col := a.member(sc, n); col != nil {
+		return col
+	}
 	if n = a.variableOf(n); n == nil || n.Int("varlevelsup") != 0 {
 		return nil
 	}
@@ -152,18 +172,16 @@ func (a *analysis) anyColumn(sc scope, n *node) (col *columnRef, filtered bool) 
 	if col := a.column(sc, n); col != nil {
 		return col, true
 	}
-	n = a.variableOf(n)
-	if n == nil {
+	if sub := sc.level.nested(n, sublinkValue); sub != nil {
+		return a.output(sub, 1), false
+	}
+	if n = a.variableOf(n); n == nil {
 		return nil, false
 	}
-	if up := n.Int("varlevelsup"); up > 0 {
-		at := sc.level.up(up)
-		if at == nil {
-			return nil, false
-		}
-		return a.resolve(at, at.top, n.Int("varno"), n.Int("varattno")), false
+	if at := sc.level.up(n.Int("varlevelsup")); at != nil {
+		return a.source(at, n.Int("varno"), n.Int("varattno")), false
 	}
-	return a.resolve(sc.level, sc.beside, n.Int("varno"), n.Int("varattno")), false
+	return nil, false
 }
 
 // variableOf returns the variable that an expression is, if it is nothing else.
@@ -220,6 +238,9 @@ func compares(colClass match.Class, colType uint32, valueClass match.Class, valu
 }
 
 func (a *analysis) comparison(sc scope, n *node) *condition {
+	if c := a.containment(sc, n); c != nil {
+		return c
+	}
 	args, strategy := n.Nodes("args"), a.strategy(n)
 	if strategy == 0 || len(args) != 2 {
 		return unknown()
@@ -231,18 +252,32 @@ func (a *analysis) comparison(sc scope, n *node) *condition {
 			return &condition{kind: condValues, left: left, strategy: strategy, right: right}
 		}
 	case right != nil:
+		if c := a.textRange(sc, n, args[0], strategy, right); c != nil {
+			return c
+		}
 		return a.compare(a.column(sc, args[0]), strategy, right)
 	case left != nil:
+		if c := a.textRange(sc, n, args[1], mirrored(strategy), left); c != nil {
+			return c
+		}
 		return a.compare(a.column(sc, args[1]), mirrored(strategy), left)
 	case strategy == btreeEqual:
 		c := &condition{kind: condJoin}
 		c.col, c.filtersCol = a.anyColumn(sc, args[0])
 		c.other, c.filtersOther = a.anyColumn(sc, args[1])
-		if c.col != nil && c.other != nil && compares(c.col.class, c.col.base, c.other.class, c.other.base, strategy) {
+		if args[0].Tag == "SUBLINK" || args[1].Tag == "SUBLINK" {
+			c.kind = condAmong
+		}
+		if c.joins() {
 			return c
 		}
 	}
 	return unknown()
+}
+
+// joins reports whether a condJoin or condAmong compares columns that it may.
+func (c *condition) joins() bool {
+	return c.col != nil && c.other != nil && compares(c.col.class, c.col.base, c.other.class, c.other.base, btreeEqual)
 }
 
 // rowComparison compiles (a, b) < (x, y), of which a <= x follows.
@@ -292,7 +327,13 @@ func (a *analysis) anyOf(sc scope, n *node) *condition {
 		return unknown()
 	}
 	list := a.scalar(sc.level.frame, args[1])
-	if list == nil || list.elem == 0 {
+	if sub := sc.level.nested(args[1], sublinkArray); sub != nil {
+		return &condition{kind: condAnd, args: []*condition{a.among(sc, args[0], sub, 1), unknown()}}
+	}
+	if list == nil {
+		return a.element(sc, args[0], args[1])
+	}
+	if list.elem == 0 {
 		return unknown()
 	}
 	if left := a.scalar(sc.level.frame, args[0]); left != nil {
@@ -343,17 +384,4 @@ func (a *analysis) caseOf(sc scope, n *node) *condition {
 		c.args = append(c.args, a.condition(sc, n.Child("defresult")))
 	}
 	return c
-}
-
-// follow notes the references that a condition is about, and its joins.
-func (c *condition) follow(refs map[int]bool, joins *[]*condition) {
-	switch {
-	case c.kind == condJoin:
-		*joins = append(*joins, c)
-	case c.col != nil:
-		refs[c.col.ref] = true
-	}
-	for _, arg := range c.args {
-		arg.follow(refs, joins)
-	}
 }

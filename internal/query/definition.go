@@ -29,6 +29,8 @@ type column struct {
 	number    int
 	name      string
 	typ       uint32
+	collation uint32
+	notNull   bool
 	generated bool
 }
 
@@ -37,6 +39,16 @@ func (r *relation) String() string { return r.schema + "." + r.name }
 func (r *relation) column(number int) *column {
 	for i := range r.columns {
 		if r.columns[i].number == number {
+			return &r.columns[i]
+		}
+	}
+	return nil
+}
+
+// named returns the column with a name.
+func (r *relation) named(name string) *column {
+	for i := range r.columns {
+		if r.columns[i].name == name {
 			return &r.columns[i]
 		}
 	}
@@ -90,6 +102,11 @@ type operator struct {
 	strategy    int // 1 <, 2 <=, 3 =, 4 >=, 5 >; 0 where it has no such place
 }
 
+// builtin reports whether it is the server's own operator of that name.
+func (o *operator) builtin(name string, left, right uint32) bool {
+	return o.name == name && o.oid < firstUserOID && o.left == left && o.right == right
+}
+
 type roleInfo struct {
 	superuser, bypass bool
 }
@@ -132,17 +149,39 @@ func (s *server) load(oids []uint32) {
 			return err
 		})
 	s.each("columns", `
-		SELECT attrelid, attnum, attname, atttypid, attgenerated <> '' FROM pg_attribute
+		SELECT attrelid, attnum, attname, atttypid, attcollation, attnotnull, attgenerated <> '' FROM pg_attribute
 		WHERE attrelid = ANY ($1) AND attnum > 0 AND NOT attisdropped ORDER BY attrelid, attnum`,
 		missing, func(row pgx.CollectableRow) error {
 			var of uint32
 			var c column
-			err := row.Scan(&of, &c.number, &c.name, &c.typ, &c.generated)
+			err := row.Scan(&of, &c.number, &c.name, &c.typ, &c.collation, &c.notNull, &c.generated)
 			if err == nil {
 				s.relations[of].columns = append(s.relations[of].columns, c)
 			}
 			return err
 		})
+}
+
+// uniques returns the columns of each unique index of a relation: those of which
+// no two rows have the same values at any time, nulls apart.
+func (s *server) uniques(oid uint32) map[uint32][]string {
+	out := map[uint32][]string{}
+	s.each("unique indexes", `
+		SELECT i.indexrelid, a.attname
+		FROM pg_index i, unnest(i.indkey[0:i.indnkeyatts - 1]) k(n)
+		JOIN pg_attribute a ON a.attnum = k.n
+		WHERE i.indrelid = ANY ($1) AND a.attrelid = i.indrelid AND i.indisunique AND i.indimmediate AND i.indisvalid
+		  AND i.indpred IS NULL AND i.indexprs IS NULL`,
+		[]uint32{oid}, func(row pgx.CollectableRow) error {
+			var index uint32
+			var name string
+			err := row.Scan(&index, &name)
+			if err == nil {
+				out[index] = append(out[index], name)
+			}
+			return err
+		})
+	return out
 }
 
 // below returns the relation and all that inherits from it or partitions it.

@@ -8,6 +8,7 @@
 //	Analyze     File → Endpoint      what it means and reads, by the server's own analysis
 //	Bind        Endpoint → Binding   one set of parameters: the key of an answer (pure)
 //	Deps        Binding → match.Dependency, one per reference to a table (pure)
+//	Refine      Binding, what it returned → the same for that one answer (pure)
 //
 // Contract: a statement is analysed by Postgres and never by tidemark. Every
 // table that it can read, through views, functions and row security, is among
@@ -63,11 +64,14 @@ type Endpoint struct {
 	// inside, the endpoint has to be analysed again.
 	Snapshot revision.Snapshot
 
+	ties    bool
 	filters []filter
+	keys    []keyStatement
 	targets []target
 	byName  map[string]int // parameter by name
 	order   []int          // parameters of the query string, by name
 	objects objects
+	pages   pages
 }
 
 // Column is one column of the result.
@@ -96,8 +100,8 @@ func (t Table) String() string { return t.Schema + "." + t.Name }
 
 // target is what is known of one of Reads beyond it.
 type target struct {
-	followed bool   // a condition may narrow it
-	why      string // if not
+	followed bool   // conditions of its own may narrow it
+	why      string // it is not narrowed, if they do not
 }
 
 // objects are the definitions that an analysis rests on.

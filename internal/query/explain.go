@@ -2,6 +2,7 @@ package query
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tidemarkdb/tidemark/internal/match"
@@ -11,11 +12,23 @@ import (
 // answer.
 type Explanation struct {
 	Table string
-	Rung  int // 0: every row counts; 1: rows that pass the tests do
+	// Rung is 0 where every row counts, 1 where those do that pass the tests and
+	// whatever else narrows them, and 2 where the answer is changed in place.
+	Rung int
 	// Tests are what a row has to pass, "user_id = 42", for people to read.
 	Tests []string
-	// Columns are the columns whose changes count; nil means all.
-	Columns []string
+	// Keys are the values that a row has to have because of what other tables
+	// hold: "order_id in keys from public.orders".
+	Keys []string
+	// Edge is the order by which a row that lies behind a full page does not
+	// count: "created desc, id".
+	Edge string
+	// Witnesses are the columns of which one row stands for all with its values;
+	// where it is not nil but empty, one stands for all.
+	Witnesses []string
+	// Columns are the columns whose changes count; nil means all. Of those in
+	// Tested only what the tests say of them does.
+	Columns, Tested []string
 	// None says that no row of the table can touch this answer.
 	None bool
 	// Raise says what would make rung 0 a rung 1; empty on rung 1.
@@ -26,14 +39,23 @@ type Explanation struct {
 func (x Explanation) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: ", x.Table)
-	switch {
-	case x.None:
+	if x.None {
 		b.WriteString("no row can touch this answer")
 		return b.String()
-	case x.Rung == 1:
-		b.WriteString("rows where " + strings.Join(x.Tests, " and "))
-	default:
+	}
+	if tests := slices.Concat(x.Tests, x.Keys); len(tests) > 0 {
+		b.WriteString("rows where " + strings.Join(tests, " and "))
+	} else {
 		b.WriteString("every row")
+	}
+	if x.Edge != "" {
+		b.WriteString(" not behind the page by " + x.Edge)
+	}
+	switch {
+	case len(x.Witnesses) > 0:
+		b.WriteString(", one for each " + strings.Join(x.Witnesses, ", "))
+	case x.Witnesses != nil:
+		b.WriteString(", any one of them")
 	}
 	switch {
 	case x.Columns == nil:
@@ -43,6 +65,9 @@ func (x Explanation) String() string {
 	default:
 		b.WriteString(", columns " + strings.Join(x.Columns, ", "))
 	}
+	if x.Rung == 2 {
+		b.WriteString("; followed in place")
+	}
 	if x.Raise != "" {
 		b.WriteString(" (" + x.Raise + ")")
 	}
@@ -50,38 +75,149 @@ func (x Explanation) String() string {
 }
 
 // Explain describes what an answer depends on, one entry per reference to a
-// table, in the order of Reads.
+// table, in the order of Reads. It says which keys there are, and not how many:
+// that is known of a stored answer only.
 func (e *Endpoint) Explain(b *Binding) []Explanation {
-	tests, impossible := b.tests()
-	texts := valueTexts{}
-	for _, f := range e.filters {
-		texts.collect(f.cond, b.args)
-	}
+	v := b.verdict()
 	out := make([]Explanation, len(e.Reads))
-	for i, r := range e.Reads {
-		x := Explanation{Table: r.Name, Columns: r.Columns, None: impossible[i]}
-		for _, t := range tests[i] {
-			x.Tests = append(x.Tests, texts.describe(t))
+	for i := range e.Reads {
+		x := e.explain(b, i, v.tests[i], v.exact[i])
+		x.None = v.impossible[i]
+		for _, s := range e.keys {
+			for _, r := range s.restricts {
+				if r.col.ref == i {
+					x.Keys = append(x.Keys, columnName(r.col.name, r.col.part)+" in keys from "+r.via)
+				}
+			}
+			if s.witness != nil && s.witness.ref == i {
+				x.Witnesses = columnNames(s.witness.same)
+			}
 		}
-		switch {
-		case x.None:
-		case len(x.Tests) > 0:
-			x.Rung = 1
-		case e.targets[i].followed:
-			x.Raise = "no condition on it is in force for these parameters"
-		default:
-			x.Raise = e.targets[i].why
+		if p := e.pages.edge; p != nil && p.ref == i {
+			x.Edge = orderName(p.cols)
 		}
-		out[i] = x
+		out[i] = e.settleRung(x, b, i)
 	}
 	return out
+}
+
+// ExplainDeps describes what a stored answer of the binding depends on, one
+// entry per reference to a table, in the order of Reads.
+func (e *Endpoint) ExplainDeps(deps []match.Dependency, b *Binding) []Explanation {
+	v := b.verdict()
+	out := make([]Explanation, len(e.Reads))
+	for i, r := range e.Reads {
+		x := Explanation{Table: r.Name, Columns: r.Columns, None: true}
+		for _, d := range deps {
+			if d.Reads != r {
+				continue
+			}
+			var tests []match.Test
+			var keys []string
+			for _, t := range d.Tests {
+				if slices.ContainsFunc(v.tests[i], func(o match.Test) bool { return sameTest(o, t) }) {
+					tests = append(tests, t)
+				} else {
+					keys = append(keys, fmt.Sprintf("%s in %d keys", columnName(t.Column, t.Part), len(t.Values)))
+				}
+			}
+			x = e.explain(b, i, tests, d.Exact)
+			x.Keys = keys
+			if d.Edge != nil {
+				x.Edge = orderName(d.Edge.Order)
+			}
+			if d.Witnesses != nil {
+				x.Witnesses = columnNames(d.Witnesses.For)
+			}
+		}
+		out[i] = e.settleRung(x, b, i)
+		for _, s := range e.keys {
+			for _, k := range s.restricts {
+				if k.col.ref == i && out[i].Raise != "" {
+					out[i].Raise = fmt.Sprintf("more than %d rows of %s may be joined with it", MaxKeyRows, k.via)
+				}
+			}
+		}
+	}
+	return out
+}
+
+func (e *Endpoint) explain(b *Binding, ref int, tests []match.Test, exact bool) Explanation {
+	r := e.Reads[ref]
+	texts := valueTexts{}
+	for _, f := range e.filters {
+		for _, p := range f.parts {
+			texts.collect(p.cond, b.args)
+		}
+	}
+	x := Explanation{Table: r.Name, Columns: r.Columns}
+	if exact {
+		x.Tested = r.Tested
+	}
+	for _, t := range tests {
+		x.Tests = append(x.Tests, texts.describe(t))
+	}
+	return x
+}
+
+func (e *Endpoint) settleRung(x Explanation, b *Binding, ref int) Explanation {
+	t := e.targets[ref]
+	switch {
+	case x.None:
+	case b.Variant() == Followed:
+		x.Rung = 2
+	case len(x.Tests)+len(x.Keys) > 0 || x.Witnesses != nil || x.Edge != "":
+		x.Rung = 1
+	case t.followed:
+		x.Raise = "no condition on it is in force for these parameters"
+	default:
+		x.Raise = t.why
+	}
+	return x
+}
+
+func columnNames(columns []match.KeyColumn) []string {
+	out := make([]string, len(columns))
+	for i, c := range columns {
+		out[i] = c.Column
+	}
+	return out
+}
+
+func orderName(order []match.OrderColumn) string {
+	out := make([]string, len(order))
+	for i, c := range order {
+		if out[i] = c.Column; c.Desc {
+			out[i] += " desc"
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+func columnName(name string, p match.Part) string {
+	if p.Kind != match.Member {
+		return name
+	}
+	return name + " #>> '{" + strings.ReplaceAll(strings.TrimSuffix(p.Path, "\x00"), "\x00", ",") + "}'"
 }
 
 // valueTexts is how the values of tests are written: a Datum does not say.
 type valueTexts map[match.Datum]string
 
 func (m valueTexts) collect(c *condition, args []argument) {
-	if c.col != nil && c.kind != condJoin {
+	switch c.kind {
+	case condLike, condStarts:
+		if v, known := c.right.value(args); known && !v.null {
+			begin := v.text
+			if c.kind == condLike {
+				begin, _, _ = likePrefix(begin)
+			}
+			end, _ := textsBehind(begin)
+			m.add(match.ClassText, item{text: begin})
+			m.add(match.ClassText, item{text: end})
+		}
+	}
+	if c.col != nil && c.kind != condJoin && c.kind != condAmong {
 		m.add(c.col.class, item{text: "true"})
 		m.add(c.col.class, item{text: "false"})
 		v, _ := c.right.value(args)
@@ -113,19 +249,23 @@ func (m valueTexts) add(class match.Class, v item) {
 }
 
 func (m valueTexts) describe(t match.Test) string {
+	name := columnName(t.Column, t.Part)
+	if t.Part.Kind == match.Element {
+		name = "an element of " + name
+	}
 	switch t.Op {
 	case match.Equal:
-		return t.Column + " = " + m[t.Values[0]]
+		return name + " = " + m[t.Values[0]]
 	case match.In:
 		parts := make([]string, len(t.Values))
 		for i, v := range t.Values {
 			parts[i] = m[v]
 		}
-		return t.Column + " in (" + strings.Join(parts, ", ") + ")"
+		return name + " in (" + strings.Join(parts, ", ") + ")"
 	case match.IsNull:
-		return t.Column + " is null"
+		return name + " is null"
 	case match.NotNull:
-		return t.Column + " is not null"
+		return name + " is not null"
 	}
 	var parts []string
 	bound := func(sign string, b match.Bound) {
@@ -133,7 +273,7 @@ func (m valueTexts) describe(t match.Test) string {
 			if b.Inclusive {
 				sign += "="
 			}
-			parts = append(parts, t.Column+" "+sign+" "+m[b.Value])
+			parts = append(parts, name+" "+sign+" "+m[b.Value])
 		}
 	}
 	bound(">", t.Lo)

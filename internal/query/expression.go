@@ -16,6 +16,16 @@ func (a *analysis) node(l *level, n *node) {
 	case "QUERY":
 		a.query(n, l, f, nil)
 		return
+	case "FROMEXPR", "JOINEXPR":
+		for _, field := range n.Fields {
+			if field.Name != "quals" {
+				a.visit(l, field.Value)
+			}
+		}
+		a.quals(l, n.Child("quals"))
+		return
+	case "SUBLINK":
+		a.sublinks[conjunct{l, n.Child("subselect")}] = n.Int("subLinkType")
 	case "VAR":
 		a.variable(l, n)
 		return

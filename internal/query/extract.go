@@ -21,9 +21,11 @@ type columnTest struct {
 	test match.Test
 }
 
-// sameColumn compares by what is meant: two references to one column are two
+// about compares by what is meant: two mentions of one column are two
 // columnRefs.
-func sameColumn(a, b *columnRef) bool { return a.ref == b.ref && a.name == b.name }
+func (t columnTest) about(o columnTest) bool {
+	return t.col.ref == o.col.ref && t.col.name == o.col.name && t.test.Part == o.test.Part
+}
 
 // find reads a folded condition as a filter, where null is as good as false.
 // What it does not follow says nothing.
@@ -53,6 +55,8 @@ func (o outcome) find() finding {
 		return all
 	case condOr:
 		return o.findOr()
+	case condIsTrue:
+		return o.args[0].find()
 	}
 	return finding{}
 }
@@ -75,7 +79,7 @@ func (o outcome) findOr() finding {
 	for _, first := range branches[0].tests {
 		values, ok := pinned(first.test)
 		for _, b := range branches[1:] {
-			more, found := b.pin(first.col)
+			more, found := b.pin(first)
 			values, ok = append(values, more...), ok && found
 		}
 		if ok {
@@ -94,10 +98,10 @@ func pinned(t match.Test) ([]match.Datum, bool) {
 	return append([]match.Datum(nil), t.Values...), true
 }
 
-// pin returns the values that a finding allows for a column.
-func (f finding) pin(col *columnRef) ([]match.Datum, bool) {
+// pin returns the values that a finding allows for what another test is about.
+func (f finding) pin(as columnTest) ([]match.Datum, bool) {
 	for _, t := range f.tests {
-		if sameColumn(t.col, col) {
+		if t.about(as) {
 			if values, ok := pinned(t.test); ok {
 				return values, true
 			}
@@ -130,10 +134,10 @@ func spread(tests [][]match.Test, joins []*condition) {
 func carry(tests [][]match.Test, from, to *columnRef) bool {
 	added := false
 	for _, t := range tests[from.ref] {
-		if t.Column != from.name || t.Op == match.IsNull || t.Op == match.NotNull {
+		if t.Column != from.name || t.Part != from.part || t.Op == match.IsNull || t.Op == match.NotNull {
 			continue
 		}
-		t.Column, t.Type, t.Class = to.name, catalog.OID(to.typ), to.class
+		t.Column, t.Type, t.Part, t.Class = to.name, catalog.OID(to.typ), to.part, to.class
 		if addTest(&tests[to.ref], t) {
 			added = true
 		}
@@ -151,5 +155,5 @@ func addTest(tests *[]match.Test, t match.Test) bool {
 }
 
 func sameTest(a, b match.Test) bool {
-	return a.Column == b.Column && a.Op == b.Op && slices.Equal(a.Values, b.Values) && a.Lo == b.Lo && a.Hi == b.Hi
+	return a.Column == b.Column && a.Part == b.Part && a.Op == b.Op && slices.Equal(a.Values, b.Values) && a.Lo == b.Lo && a.Hi == b.Hi
 }

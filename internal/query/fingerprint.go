@@ -10,8 +10,8 @@ import (
 )
 
 // Fingerprint returns a text that changes whenever a definition that the
-// endpoints rest on does: their tables, views, columns, rules, policies,
-// functions, types, the publication, what names mean on the search path, or
+// endpoints rest on does: their tables, views, columns, unique indexes, rules,
+// policies, functions, types, the publication, what names mean on the search path, or
 // the standing of the role. It is for databases that cannot announce changes
 // of definitions in the log; the connection has to be as for Analyze.
 //
@@ -64,6 +64,7 @@ const fingerprintSQL = `
 	UNION ALL SELECT concat_ws(' ', 'attribute', attrelid, attnum, xmin) FROM pg_attribute WHERE attrelid = ANY ($1::oid[])
 	UNION ALL SELECT concat_ws(' ', 'default', oid, xmin) FROM pg_attrdef WHERE adrelid = ANY ($1::oid[])
 	UNION ALL SELECT concat_ws(' ', 'rewrite', oid, xmin) FROM pg_rewrite WHERE ev_class = ANY ($1::oid[])
+	UNION ALL SELECT concat_ws(' ', 'unique', indexrelid, xmin) FROM pg_index WHERE indrelid = ANY ($1::oid[]) AND indisunique
 	UNION ALL SELECT concat_ws(' ', 'policy', oid, xmin) FROM pg_policy WHERE polrelid = ANY ($1::oid[])
 	UNION ALL SELECT concat_ws(' ', 'inherits', inhrelid, inhparent, xmin) FROM pg_inherits
 		WHERE inhrelid = ANY ($1::oid[]) OR inhparent = ANY ($1::oid[])

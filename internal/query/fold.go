@@ -8,12 +8,14 @@ import (
 // outcome is a condition whose parameters are known: a literal, a test of one
 // column, a combination, or something that tidemark does not follow.
 type outcome struct {
-	kind conditionKind // condUnknown, condLiteral, condAnd, condOr, condCompare, condJoin
+	kind conditionKind // condUnknown, condLiteral, condAnd, condOr, condIsTrue, condCompare, condJoin
 	join *condition
 	lit  truth
 	args []outcome
 	col  *columnRef
 	test match.Test
+	// implied says that the test may be true where the condition is not.
+	implied bool
 }
 
 func literal(t truth) outcome { return outcome{kind: condLiteral, lit: t} }
@@ -44,7 +46,7 @@ func (c *condition) fold(args []argument) outcome {
 		}
 		// What is not true is false here and not null, which only matters below
 		// a negation.
-		return outcome{kind: condAnd, args: []outcome{o, {}}}
+		return outcome{kind: condIsTrue, args: []outcome{o}}
 	case condColumn:
 		return test(c.col, match.Test{Op: match.Equal}, item{text: "t"})
 	case condCompare:
@@ -76,7 +78,20 @@ func (c *condition) fold(args []argument) outcome {
 			return outcome{}
 		}
 		return literalBool(null == (c.literal == truthTrue))
-	case condJoin:
+	case condLike, condStarts:
+		return c.foldPrefix(args)
+	case condElement:
+		v, known := c.right.value(args)
+		switch {
+		case !known:
+			return outcome{}
+		case v.null:
+			return literal(truthNull)
+		}
+		return test(c.col, match.Test{Op: match.Equal}, v)
+	case condContains, condOverlaps:
+		return c.foldElements(args)
+	case condJoin, condAmong:
 		return outcome{kind: condJoin, join: c}
 	case condCase:
 		for i := 0; i+1 < len(c.args); i += 2 {
@@ -137,7 +152,11 @@ func negate(o outcome) outcome {
 		}
 		return n
 	case condCompare:
-		return opposite(o)
+		// What is true where the condition is says nothing of where it is not, and
+		// one element says nothing of the others.
+		if !o.implied && o.col.part.Kind != match.Element {
+			return opposite(o)
+		}
 	}
 	return outcome{}
 }
@@ -174,7 +193,7 @@ func opposite(o outcome) outcome {
 // test makes the test of one column. Values that have no Datum make it
 // unknown.
 func test(col *columnRef, t match.Test, values ...item) outcome {
-	t.Column, t.Type, t.Class = col.name, catalog.OID(col.typ), col.class
+	t.Column, t.Type, t.Part, t.Class = col.name, catalog.OID(col.typ), col.part, col.class
 	for _, v := range values {
 		d, ok := match.ParseDatum(col.class, []byte(v.text))
 		if !ok {

@@ -23,6 +23,7 @@ const (
 	oidMoney       = 790
 	oidBPChar      = 1042
 	oidVarchar     = 1043
+	oidTextArray   = 1009
 	oidDate        = 1082
 	oidTime        = 1083
 	oidTimestamp   = 1114
@@ -35,6 +36,9 @@ const (
 	oidRegconfig   = 3734
 	oidRegdict     = 3769
 )
+
+// defaultCollation is that of the database.
+const defaultCollation = 100
 
 // Kinds of range table entries (RTEKind).
 const (

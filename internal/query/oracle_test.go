@@ -274,8 +274,20 @@ func admits(d match.Dependency, table catalog.OID, old, new map[string]*string) 
 		if !changed {
 			return false
 		}
+		if d.Exact && onlyTestedChanged(d.Reads, old, new) {
+			return passes(d, old) != passes(d, new)
+		}
 	}
 	return passes(d, old) || passes(d, new)
+}
+
+func onlyTestedChanged(r *match.Reads, old, new map[string]*string) bool {
+	for _, name := range r.Columns {
+		if !sameValue(old[name], new[name]) && !slices.Contains(r.Tested, name) {
+			return false
+		}
+	}
+	return true
 }
 
 func sameValue(a, b *string) bool { return a == nil && b == nil || a != nil && b != nil && *a == *b }

@@ -3,10 +3,18 @@ package query
 // filter is a WHERE or ON clause with the references that it filters: a row of
 // one of them for which the clause is not true takes no part in the query.
 type filter struct {
-	cond *condition
+	parts []part // joined by AND
 	// below are the tables of the clause's own FROM, by index: when the clause
 	// can hold for no row, none of theirs takes part.
 	below []int
+}
+
+// part is one conjunct of a filter.
+type part struct {
+	cond *condition
+	// exact is the reference of which the part says something that tests can say
+	// in full, for some parameters at least; or -1.
+	exact int
 }
 
 // filters compiles the clauses of all levels.
@@ -35,21 +43,31 @@ func (a *analysis) filters() []filter {
 		if jt == nil {
 			continue
 		}
-		visit := func(entries, beside map[int]bool, quals *node) {
+		visit := func(entries map[int]bool, quals *node) {
 			if quals != nil {
-				out = append(out, a.filter(scope{l, entries, beside}, quals))
+				out = append(out, a.filter(scope{l, entries}, quals))
 			}
 		}
 		for _, item := range jt.Nodes("fromlist") {
 			joined(item, visit)
 		}
-		visit(l.top, nil, jt.Child("quals"))
+		visit(l.top, jt.Child("quals"))
 	}
 	return out
 }
 
 func (a *analysis) filter(sc scope, quals *node) filter {
-	f := filter{cond: a.condition(sc, quals)}
+	var f filter
+	for _, n := range conjuncts(quals) {
+		p := part{cond: a.condition(sc, n), exact: -1}
+		if ref := p.cond.subject(); ref >= 0 && p.cond.testable() {
+			p.exact = ref
+			for m, times := range a.inside[conjunct{sc.level, n}] {
+				a.tested[m] += times
+			}
+		}
+		f.parts = append(f.parts, p)
+	}
 	for n := range sc.entries {
 		f.below = appendBelow(f.below, sc.level, n)
 	}
@@ -73,14 +91,14 @@ func appendBelow(out []int, l *level, number int) []int {
 }
 
 // joined returns the entries below one item of FROM, and whether an outer join
-// below it can replace them by nulls. It calls visit with each ON clause, the
-// entries that it filters, and those that it can mention besides:
+// below it can replace them by nulls. It calls visit with each ON clause and the
+// entries that it filters:
 //
 //   - an inner join's clause filters both sides;
 //   - a left join's filters the right side only: a row of the left one that
 //     fails it stays, with nulls beside it. In turn a right join's the left;
 //   - a full join's filters nothing.
-func joined(item *node, visit func(entries, beside map[int]bool, quals *node)) map[int]bool {
+func joined(item *node, visit func(entries map[int]bool, quals *node)) map[int]bool {
 	switch item.Tag {
 	case "RANGETBLREF":
 		return map[int]bool{item.Int("rtindex"): false}
@@ -101,24 +119,24 @@ func joined(item *node, visit func(entries, beside map[int]bool, quals *node)) m
 			all[n] = already || nullable
 		}
 	}
-	clause := func(entries, beside map[int]bool) {
+	clause := func(entries map[int]bool) {
 		if visit != nil {
-			visit(entries, beside, item.Child("quals"))
+			visit(entries, item.Child("quals"))
 		}
 	}
 	switch item.Int("jointype") {
 	case joinInner:
 		merge(left, false)
 		merge(right, false)
-		clause(all, nil)
+		clause(all)
 	case joinLeft:
 		merge(left, false)
 		merge(right, true)
-		clause(right, left)
+		clause(right)
 	case joinRight:
 		merge(left, true)
 		merge(right, false)
-		clause(left, right)
+		clause(left)
 	default:
 		merge(left, true)
 		merge(right, true)

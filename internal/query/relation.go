@@ -79,22 +79,17 @@ func (a *analysis) view(l *level, e *entry, rel *relation) {
 	if !rel.invoker {
 		f.reader = rel.owner
 	}
-	needed := e.used
-	if e.all {
-		needed = nil
-	} else if needed == nil {
-		needed = map[int]bool{}
-	}
 	nodetree.Each(a.srv.tree(text), func(n *node) {
 		if n.Tag == "QUERY" {
-			e.sub = a.query(n, nil, f, needed)
+			e.sub = a.query(n, nil, f, e.needed())
+			e.sub.owner = e
 		}
 	})
 }
 
 // table notes a reference to a base table and what is below it.
 func (a *analysis) table(l *level, e *entry, rel *relation) {
-	ref := &tableRef{index: len(a.refs), rel: rel, entry: e, tables: []uint32{rel.oid}}
+	ref := &tableRef{index: len(a.refs), rel: rel, entry: e, reader: l.frame.reader, tables: []uint32{rel.oid}}
 	if e.node.Bool("inh") {
 		ref.tables = a.srv.below(rel)
 	}

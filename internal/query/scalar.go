@@ -32,6 +32,7 @@ const (
 	scalarCoalesce
 	scalarArray // ARRAY[...] of args
 	scalarCast  // args[0] with another class
+	scalarConcat
 )
 
 // item is one value in text form, or null.
@@ -69,6 +70,16 @@ func (s *scalar) value(args []argument) (v item, known bool) {
 			}
 		}
 		return item{null: true}, true
+	case scalarConcat:
+		var all item
+		for _, a := range s.args {
+			v, known := a.value(args)
+			if !known || v.null {
+				return v, known
+			}
+			all.text += v.text
+		}
+		return all, true
 	case scalarCast:
 		v, known := s.args[0].value(args)
 		if known && !v.null && s.midnight && !strings.Contains(v.text, "infinity") {
@@ -193,6 +204,13 @@ func (a *analysis) scalar(f *frame, n *node) *scalar {
 		return a.arrayCoercion(f, n)
 	case "FUNCEXPR":
 		return a.castFunction(f, n)
+	case "OPEXPR":
+		if op := a.srv.operator(n.OID("opno")); op.builtin("||", oidText, oidText) {
+			s := a.scalars(f, n, "args", scalarConcat, oidText)
+			if !slices.Contains(s.args, nil) {
+				return s
+			}
+		}
 	}
 	return nil
 }

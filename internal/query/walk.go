@@ -31,6 +31,29 @@ type analysis struct {
 	stack     []uint32 // SQL functions being analysed
 	recursive map[uint32]bool
 	quiet     int // > 0 inside an output column that nobody reads
+
+	// within is the conjunct of a WHERE or ON clause that is being walked, and
+	// inside what each of them mentions, and how often.
+	within *conjunct
+	inside map[conjunct]map[mention]int
+	// tested counts the mentions in conjuncts that tests can say in full.
+	tested  map[mention]int
+	levelOf map[*entry]*level
+	// sublinks are the kinds of the queries in expressions.
+	sublinks map[conjunct]int
+}
+
+// conjunct is one of the conditions that a clause joins with AND. A view that is
+// read twice has the same nodes in two levels.
+type conjunct struct {
+	level *level
+	node  *node
+}
+
+// mention is a column of a range table entry.
+type mention struct {
+	entry *entry
+	attno int
 }
 
 // refusal is a reason why an endpoint cannot be cached until a row changes.
@@ -64,7 +87,10 @@ type level struct {
 	parent  *level
 	query   *node // nil for the level of a lone expression
 	entries []*entry
-	ctes    map[string]*level
+	owner   *entry            // whose subquery or view this is
+	subs    map[*node]*level  // queries nested in expressions and FROM
+	ctes    map[string]*level // WITH queries that are read in one place
+	with    map[string]*level // all WITH queries that are not recursive
 	// top holds, after plan, the entries of FROM by their number, and whether an
 	// outer join can replace their rows by nulls.
 	top map[int]bool
@@ -75,9 +101,9 @@ type entry struct {
 	node *node
 	kind int
 	all  bool
-	used map[int]bool
-	ref  *tableRef // a base table
-	sub  *level    // a view or subquery
+	used map[int]int // how often a column is mentioned
+	ref  *tableRef   // a base table
+	sub  *level      // a view or subquery
 }
 
 // tableRef is one reference to a base table.
@@ -85,6 +111,7 @@ type tableRef struct {
 	index  int
 	rel    *relation
 	entry  *entry
+	reader uint32 // the role whose rights apply
 	tables []uint32
 	// loose says that no condition narrows it: why is for Explain.
 	loose bool
@@ -97,9 +124,21 @@ func (e *entry) read(attno int) {
 		return
 	}
 	if e.used == nil {
-		e.used = map[int]bool{}
+		e.used = map[int]int{}
 	}
-	e.used[attno] = true
+	e.used[attno]++
+}
+
+// needed returns the columns that are read, for query; nil means all.
+func (e *entry) needed() map[int]bool {
+	if e.all {
+		return nil
+	}
+	out := map[int]bool{}
+	for attno := range e.used {
+		out[attno] = true
+	}
+	return out
 }
 
 // refuse records a refusal. loc is a node's :location, or -1; name is what to
@@ -140,15 +179,23 @@ func (a *analysis) queries(v nodetree.Value, f *frame) {
 // query walks one query. needed are the output columns that the query around
 // it reads; nil means all.
 func (a *analysis) query(q *node, parent *level, f *frame, needed map[int]bool) *level {
-	l := &level{frame: f, parent: parent, query: q, ctes: map[string]*level{}}
+	l := &level{frame: f, parent: parent, query: q, ctes: map[string]*level{}, with: map[string]*level{}, subs: map[*node]*level{}}
+	if parent != nil && parent.subs != nil {
+		parent.subs[q] = l
+	}
 	if len(a.levels) >= maxLevels {
 		a.refuse(f, false, -1, "", "split it up", "the query is made of more than %d queries, with its views and functions", maxLevels)
 		return l
 	}
 	a.levels = append(a.levels, l)
+	around := a.within
+	a.within = nil
+	defer func() { a.within = around }()
 	a.statement(l)
 	for _, n := range q.Nodes("rtable") {
-		l.entries = append(l.entries, &entry{node: n, kind: n.Int("rtekind")})
+		e := &entry{node: n, kind: n.Int("rtekind")}
+		l.entries = append(l.entries, e)
+		a.levelOf[e] = l
 	}
 	whole := needed == nil || q.Bool("hasTargetSRFs") || q.Child("setOperations") != nil
 	for _, te := range q.Nodes("targetList") {
@@ -185,8 +232,11 @@ func (a *analysis) query(q *node, parent *level, f *frame, needed map[int]bool) 
 			continue
 		}
 		sub := a.query(body, l, f, nil)
-		if cte.Int("cterefcount") == 1 && !cte.Bool("cterecursive") {
-			l.ctes[cte.Str("ctename")] = sub
+		if !cte.Bool("cterecursive") {
+			l.with[cte.Str("ctename")] = sub
+			if cte.Int("cterefcount") == 1 {
+				l.ctes[cte.Str("ctename")] = sub
+			}
 		}
 		a.visit(l, cte.Get("search_clause"))
 		a.visit(l, cte.Get("cycle_clause"))
@@ -218,6 +268,31 @@ func (a *analysis) children(l *level, n *node) {
 	for _, field := range n.Fields {
 		a.visit(l, field.Value)
 	}
+}
+
+// quals walks a WHERE or ON clause, one conjunct after the other.
+func (a *analysis) quals(l *level, n *node) {
+	around := a.within
+	for _, c := range conjuncts(n) {
+		a.within = &conjunct{l, c}
+		a.node(l, c)
+	}
+	a.within = around
+}
+
+// conjuncts returns what a clause joins with AND.
+func conjuncts(n *node) []*node {
+	switch {
+	case n == nil:
+		return nil
+	case n.Tag != "BOOLEXPR" || n.Str("boolop") != "and":
+		return []*node{n}
+	}
+	var out []*node
+	for _, arg := range n.Nodes("args") {
+		out = append(out, conjuncts(arg)...)
+	}
+	return out
 }
 
 // up returns the level that a variable with varlevelsup n belongs to.
@@ -262,6 +337,12 @@ func (a *analysis) variable(l *level, n *node) {
 		return
 	}
 	e.read(attno)
+	if a.within != nil {
+		if a.inside[*a.within] == nil {
+			a.inside[*a.within] = map[mention]int{}
+		}
+		a.inside[*a.within][mention{e, attno}]++
+	}
 }
 
 // entry walks one range table entry.
@@ -276,14 +357,9 @@ func (a *analysis) entry(l *level, e *entry) {
 		}
 		a.relation(l, e)
 	case rteSubquery:
-		needed := e.used
-		if e.all {
-			needed = nil
-		} else if needed == nil {
-			needed = map[int]bool{}
-		}
 		if sub := n.Child("subquery"); sub != nil {
-			e.sub = a.query(sub, l, f, needed)
+			e.sub = a.query(sub, l, f, e.needed())
+			e.sub.owner = e
 		}
 	case rteFunction:
 		a.visit(l, n.Get("functions"))

@@ -86,7 +86,9 @@ func (c *condition) fold(args []argument) outcome {
 		case !known:
 			return outcome{}
 		case v.null:
-			return literal(truthNull)
+			// Nothing equals a null, but in an empty array it is not looked for: false
+			// there and null elsewhere, which below a negation is not the same.
+			return outcome{kind: condIsTrue, args: []outcome{literal(truthFalse)}}
 		}
 		return test(c.col, match.Test{Op: match.Equal}, v)
 	case condContains, condOverlaps:

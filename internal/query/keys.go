@@ -131,9 +131,9 @@ func (a *analysis) keys(e *Endpoint) {
 	if a.srv.err != nil {
 		return
 	}
-	t := a.grow(e)
+	t, all := a.grow(e), edges(e.filters)
 	for _, ref := range t.order {
-		a.keysOf(e, t, ref)
+		a.keysOf(e, t, ref, all)
 	}
 	a.witnesses(e, t)
 	for _, ref := range a.refs {
@@ -168,14 +168,27 @@ func (a *analysis) target(e *Endpoint, t *tree, ref *tableRef) target {
 	return out
 }
 
-// keysOf makes the statement for one reference.
-func (a *analysis) keysOf(e *Endpoint, t *tree, ref int) {
+// keysOf makes the statements for one reference: one for the edges by which it
+// hangs on another, and one for each further edge from a reference before it. A
+// row has to meet all of them.
+func (a *analysis) keysOf(e *Endpoint, t *tree, ref int, all []edge) {
 	if t.ranks[ref] == rankUnique || len(t.above[ref]) == 0 || a.refs[ref].loose {
 		return
 	}
+	a.keysAlong(e, t, t.above[ref])
+	before := t.order[:slices.Index(t.order, ref)]
+	for _, ed := range all {
+		if ed.to.ref == ref && !slices.Contains(t.above[ref], ed) && slices.Contains(before, ed.from.ref) && a.readable(a.refs[ed.from.ref]) {
+			a.keysAlong(e, t, []edge{ed})
+		}
+	}
+}
+
+// keysAlong makes the statement for edges that come from one reference.
+func (a *analysis) keysAlong(e *Endpoint, t *tree, from []edge) {
 	var columns []*columnRef
 	var restricts []restriction
-	for _, ed := range t.above[ref] {
+	for _, ed := range from {
 		if t.pinned[ed.to.key()] {
 			continue
 		}
@@ -186,7 +199,7 @@ func (a *analysis) keysOf(e *Endpoint, t *tree, ref int) {
 		}
 		restricts = append(restricts, restriction{col: ed.to, at: at, via: a.refs[ed.from.ref].rel.String()})
 	}
-	path := t.path(t.above[ref][0].from.ref)
+	path := t.path(from[0].from.ref)
 	if len(columns) == 0 || a.costly(e, t, path) {
 		return
 	}
@@ -199,10 +212,10 @@ func (a *analysis) keysOf(e *Endpoint, t *tree, ref int) {
 		names = append(names, a.distinct(r.column(c), c))
 		where = append(where, r.column(c)+" IS NOT NULL")
 	}
-	from, conditions := a.along(e, t, r, path)
+	tables, conditions := a.along(e, t, r, path)
 	where = append(conditions, where...)
 	a.ask(e, keyStatement{
-		single: "SELECT DISTINCT " + strings.Join(names, ", ") + " FROM " + from + " WHERE " + strings.Join(where, " AND ") +
+		single: "SELECT DISTINCT " + strings.Join(names, ", ") + " FROM " + tables + " WHERE " + strings.Join(where, " AND ") +
 			" LIMIT " + strconv.Itoa(MaxKeyRows+1),
 		restricts: restricts,
 	})

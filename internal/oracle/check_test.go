@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -18,7 +19,8 @@ type checker struct {
 	*run
 	in     []*transaction // what committed, in the order of the log
 	byXID  map[revision.XID]*transaction
-	known  []time.Time // until when everything up to this transaction was acknowledged
+	reused map[revision.XID]int // how many transactions had an id: more than one, where a crash lost the first
+	known  []time.Time          // until when everything up to this transaction was acknowledged
 	rep    *replica
 	failed int
 	told   map[string]int // violations of each sort
@@ -48,11 +50,14 @@ func (run *run) check() {
 	if err != nil {
 		run.Fatal(err)
 	}
-	c := &checker{run: run, tally: map[string]int{}, told: map[string]int{}, byXID: map[revision.XID]*transaction{}}
+	c := &checker{run: run, tally: map[string]int{}, told: map[string]int{}, byXID: map[revision.XID]*transaction{}, reused: map[revision.XID]int{}}
+	for _, tx := range run.txs {
+		c.reused[tx.xid]++
+	}
 	var lost []*transaction
 	c.in, lost = ordered(run.txs, log)
 	for _, tx := range lost {
-		if !tx.async || tx.life == int(run.life.Load()) {
+		if !tx.silent() && (!tx.async || tx.life == int(run.life.Load())) {
 			run.Errorf("it was acknowledged and is not in the log: %s", tx)
 		}
 	}
@@ -216,6 +221,10 @@ func (c *checker) checkToken(rec *record) {
 			c.tally["tokens of nothing"]++
 			return
 		}
+		if c.reused[asked.XID] > 1 {
+			c.tally["tokens of two"]++
+			return
+		}
 		need = tx.end
 	}
 	switch {
@@ -300,9 +309,16 @@ func (c *checker) compare(ctx context.Context, rec *record, when string) {
 	}
 }
 
-// around lists the transactions on both sides of a state.
+// around lists the transactions on both sides of a state, after the latest that
+// changed definitions.
 func (c *checker) around(n int) string {
 	var b strings.Builder
+	for i, left := n-4, 3; i >= 0 && left > 0; i-- {
+		if slices.ContainsFunc(c.in[i].effects, func(e effect) bool { return e.name == "" }) {
+			fmt.Fprintf(&b, "%d before: %s\n", n-i, c.in[i])
+			left--
+		}
+	}
 	for i := max(0, n-3); i < min(len(c.in), n+3); i++ {
 		if i == n {
 			b.WriteString("--- the state is here\n")

@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -27,6 +26,7 @@ type record struct {
 	token       revision.Token
 	cacheStatus string
 	validated   bool // the body is the one that a 304 spoke of
+	batched     bool // with others, all at one position
 	begun       time.Time
 	ended       time.Time
 	err         error // of the connection
@@ -34,6 +34,9 @@ type record struct {
 
 func (r *record) String() string {
 	s := fmt.Sprintf("%s\nclient %d, %s", r.req, r.client, r.level)
+	if r.batched {
+		s += ", in a batch"
+	}
 	if r.asked != "" {
 		if t, err := revision.ParseToken(r.asked); err == nil {
 			s += fmt.Sprintf(" of kind %d, %s, transaction %d", t.Kind, t.LSN, t.XID)
@@ -87,6 +90,10 @@ func (c *client) request() *request {
 }
 
 func (c *client) readOnce(ctx context.Context) {
+	if chance(c.Rand, 8) {
+		c.batchOnce(ctx)
+		return
+	}
 	req := c.request()
 	switch n := c.IntN(100); {
 	case n < 50:
@@ -101,6 +108,17 @@ func (c *client) readOnce(ctx context.Context) {
 		if token := c.token(chance(c.Rand, 40)); token != "" {
 			c.read(ctx, req, revision.AtExactSnapshot, token)
 		}
+	}
+}
+
+func (c *client) batchOnce(ctx context.Context) {
+	switch token := c.token(chance(c.Rand, 60)); {
+	case token == "" || chance(c.Rand, 30):
+		c.batch(ctx, pick(c.Rand, []revision.Level{revision.MinimizeLatency, revision.FullyConsistent}), "")
+	case chance(c.Rand, 70):
+		c.batch(ctx, revision.AtLeastAsFresh, token)
+	default:
+		c.batch(ctx, revision.AtExactSnapshot, token)
 	}
 }
 
@@ -161,7 +179,7 @@ func (c *client) do(r *http.Request, rec *record, old validated) error {
 	}
 	switch rec.status {
 	case http.StatusOK:
-		rec.result = result{string(body), true}
+		rec.result = result{rec.req.ep.comparable(string(body)), true}
 		if tag := resp.Header.Get("ETag"); tag != "" {
 			c.seen[rec.req.path] = validated{tag, rec.result}
 		}
@@ -172,10 +190,7 @@ func (c *client) do(r *http.Request, rec *record, old validated) error {
 		if err := json.Unmarshal(body, &p); err != nil {
 			return fmt.Errorf("status %d is no problem: %w", rec.status, err)
 		}
-		rec.problem = strings.TrimPrefix(p.Type, httpapi.TypePrefix)
-		if rec.problem != "no-row" {
-			rec.problem += " (" + p.Detail + ")"
-		}
+		rec.problem = slug(&p)
 	}
 	return nil
 }

@@ -20,23 +20,10 @@ func (b *builder) tryCondition(rel *relation, alias string) string {
 	c := pick(b.Rand, rel.cols)
 	k, ref := c.kind, alias+"."+c.name
 	switch {
-	case k.name == "tags":
-		elem := func(r *rand.Rand) string { return pick(r, []string{"a", "b", "c", "d"}) }
-		return pick(b.Rand, []func() string{
-			func() string { return b.paramOf(10, elem) + " = ANY(" + ref + ")" },
-			func() string { return ref + " @> ARRAY[" + b.paramOf(10, elem) + "]::text[]" },
-			func() string { return ref + " = " + b.param(k) },
-			func() string { return "cardinality(" + ref + ") > 1" },
-		})()
-	case k.name == "json":
-		return pick(b.Rand, []func() string{
-			func() string {
-				return ref + " ->> 'a' = " + b.paramOf(10, func(r *rand.Rand) string { return itoa(r.IntN(3)) })
-			},
-			func() string { return ref + ` @> '{"a": 1}'` },
-			func() string { return ref + " = " + b.param(k) },
-			func() string { return ref + " IS NOT NULL" },
-		})()
+	case k.array():
+		return b.arrayCondition(k, ref)
+	case k.sql == "jsonb":
+		return b.jsonCondition(k, ref)
 	case k.sql == "bool" && chance(b.Rand, 50):
 		return pick(b.Rand, []string{ref, "NOT " + ref, ref + " IS TRUE", ref + " IS NOT FALSE", ref + " = true"})
 	}
@@ -89,4 +76,30 @@ func (b *builder) tryCondition(rel *relation, alias string) string {
 		return ref + " = " + k.literal(b.Rand)
 	}
 	return ""
+}
+
+func (b *builder) arrayCondition(k *kind, ref string) string {
+	elem := func(r *rand.Rand) string { return pick(r, []string{"a", "b", "c", "d"}) }
+	if k.name == "numbers" {
+		elem = func(r *rand.Rand) string { return itoa(r.IntN(5)) }
+	}
+	return pick(b.Rand, []func() string{
+		func() string { return b.paramOf(10, elem) + " = ANY(" + ref + ")" },
+		func() string { return ref + " @> ARRAY[" + b.paramOf(10, elem) + "]::" + k.sql },
+		func() string { return ref + " = " + b.param(k) },
+		func() string { return "cardinality(" + ref + ") > 1" },
+	})()
+}
+
+func (b *builder) jsonCondition(k *kind, ref string) string {
+	member := func(r *rand.Rand) string { return pick(r, []string{"0", "1", "2", "x", "y", "true"}) }
+	return pick(b.Rand, []func() string{
+		func() string { return ref + " ->> 'a' = " + b.paramOf(10, member) },
+		func() string { return ref + " ->> 'a' = " + b.paramOf(10, member) },
+		func() string { return ref + " #>> '{b,c}' = " + b.paramOf(10, member) },
+		func() string { return ref + " ->> 'a' = ANY(" + b.arrayOf(member) + ")" },
+		func() string { return ref + ` @> '{"a": 1}'` },
+		func() string { return ref + " = " + b.param(k) },
+		func() string { return ref + pick(b.Rand, []string{"", " ->> 'a'"}) + " IS NOT NULL" },
+	})()
 }

@@ -2,7 +2,9 @@ package oracle
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,6 +60,14 @@ func (tx *transaction) String() string {
 		fmt.Fprintf(&b, "\n    %s", e)
 	}
 	return b.String()
+}
+
+// silent says that nothing of a transaction need be in the log that is decoded:
+// it did nothing but with indexes.
+func (tx *transaction) silent() bool {
+	return !slices.ContainsFunc(tx.effects, func(e effect) bool {
+		return !strings.HasPrefix(e.sql, "CREATE INDEX") && !strings.HasPrefix(e.sql, "DROP INDEX")
+	})
 }
 
 func clock(t time.Time) string { return t.Format("05.000000") }
@@ -142,25 +152,38 @@ func (r *replica) query(ctx context.Context, q *request) (result, error) {
 		}
 		r.names[q.ep] = names
 	}
-	// Each column by itself, as JSON: the rows are put together below.
-	cols, aliases := make([]string, len(names)), make([]string, len(names))
-	for i := range names {
+	res := r.conn.PgConn().ExecParams(ctx, asJSON(sql, len(names)), q.values(), nil, nil, nil).Read()
+	if res.Err != nil {
+		return result{}, fmt.Errorf("%w\nin: %s", res.Err, q)
+	}
+	return q.ep.assemble(names, res.Rows)
+}
+
+// asJSON returns SQL for each column of a query by itself, as JSON.
+func asJSON(sql string, columns int) string {
+	cols, aliases := make([]string, columns), make([]string, columns)
+	for i := range columns {
 		aliases[i] = fmt.Sprintf("c%d", i)
 		cols[i] = fmt.Sprintf("to_json(%s)::text", aliases[i])
 	}
+	return fmt.Sprintf("SELECT %s FROM (%s) x(%s)", strings.Join(cols, ", "), sql, strings.Join(aliases, ", "))
+}
+
+// values are the parameters as the protocol takes them.
+func (q *request) values() [][]byte {
 	args := make([][]byte, len(q.args))
 	for i, a := range q.args {
 		if a != nil {
 			args[i] = []byte(*a)
 		}
 	}
-	res := r.conn.PgConn().ExecParams(ctx, fmt.Sprintf("SELECT %s FROM (%s) x(%s)", strings.Join(cols, ", "), sql, strings.Join(aliases, ", ")),
-		args, nil, nil, nil).Read()
-	if res.Err != nil {
-		return result{}, fmt.Errorf("%w\nin: %s", res.Err, q)
-	}
+	return args
+}
+
+// assemble puts an answer together from the columns of its rows, each as JSON.
+func (e *endpoint) assemble(names []string, values [][][]byte) (result, error) {
 	var rows []string
-	for _, row := range res.Rows {
+	for _, row := range values {
 		var b strings.Builder
 		for i, v := range row {
 			b.WriteByte("{,"[min(i, 1)])
@@ -172,7 +195,10 @@ func (r *replica) query(ctx context.Context, q *request) (result, error) {
 		}
 		rows = append(rows, b.String()+"}")
 	}
-	if !q.ep.one {
+	if !e.one {
+		if e.unordered {
+			slices.Sort(rows)
+		}
 		return result{"[" + strings.Join(rows, ",") + "]", true}, nil
 	}
 	switch len(rows) {
@@ -181,7 +207,25 @@ func (r *replica) query(ctx context.Context, q *request) (result, error) {
 	case 1:
 		return result{rows[0], true}, nil
 	}
-	return result{}, fmt.Errorf("%d rows for one\n%s", len(rows), q)
+	return result{}, fmt.Errorf("%d rows for one\n%s", len(rows), e.sql)
+}
+
+// comparable returns a body in the form that assemble gives it: without an order
+// the rows are sorted, each as it is.
+func (e *endpoint) comparable(body string) string {
+	if !e.unordered || e.one {
+		return body
+	}
+	var rows []json.RawMessage
+	if err := json.Unmarshal([]byte(body), &rows); err != nil {
+		return body // it compares unequal, and is shown
+	}
+	texts := make([]string, len(rows))
+	for i, r := range rows {
+		texts[i] = string(r)
+	}
+	slices.Sort(texts)
+	return "[" + strings.Join(texts, ",") + "]"
 }
 
 // asReader runs f as the role that tidemark reads as.

@@ -19,8 +19,13 @@ type endpoint struct {
 	header string // further lines
 	sql    string // with :name
 	one    bool
-	params []*param
-	asked  []*request
+	// unordered says that the rows have no order: they are compared as a set with
+	// repetitions.
+	unordered bool
+	reads     []string // the tables, for endpoints of a scenario
+	cell      cell     // what it was composed from, or nil
+	params    []*param
+	asked     []*request
 }
 
 type param struct {
@@ -132,8 +137,9 @@ type builder struct {
 	e *endpoint
 }
 
-// randomEndpoints returns one endpoint of most shapes.
-func randomEndpoints(r *rand.Rand, s *schema) []*endpoint {
+// randomEndpoints returns endpoints of some of the shapes, and of those that
+// every run has.
+func randomEndpoints(r *rand.Rand, s *schema, n int) []*endpoint {
 	var eps []*endpoint
 	add := func(shape func(*builder) string) {
 		e := &endpoint{name: fmt.Sprintf("e%d", len(eps))}
@@ -155,7 +161,7 @@ func randomEndpoints(r *rand.Rand, s *schema) []*endpoint {
 	add(byKey)
 	add(list)
 	add(list)
-	for _, i := range r.Perm(len(shapes))[:13] {
+	for _, i := range r.Perm(len(shapes))[:n] {
 		add(shapes[i])
 	}
 	return eps
@@ -170,11 +176,13 @@ func (b *builder) paramOf(absent int, value func(*rand.Rand) string) string {
 	return ":" + p.name
 }
 
-func (b *builder) arrayParam(k *kind) string {
+func (b *builder) arrayParam(k *kind) string { return b.arrayOf(k.value) }
+
+func (b *builder) arrayOf(value func(*rand.Rand) string) string {
 	return b.paramOf(5, func(r *rand.Rand) string {
 		items := make([]string, r.IntN(4))
 		for i := range items {
-			items[i] = k.value(r)
+			items[i] = value(r)
 		}
 		return array(items)
 	})

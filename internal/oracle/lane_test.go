@@ -19,6 +19,8 @@ type lane struct {
 	readers      int // likewise; for lanes in which they wait much
 	asyncPercent int // transactions that do not wait to be durable
 	truncates    bool
+	large        bool // transactions of thousands of changes
+	few          bool // endpoints, which all are at all the time
 
 	child   bool // tidemark is a process of its own
 	proxied bool // its connections go through a proxy
@@ -37,6 +39,8 @@ const (
 
 var lanes = []*lane{
 	{name: "plain", asyncPercent: 15},
+	{name: "contended", asyncPercent: 15, writers: 4, readers: 4, few: true},
+	{name: "large", asyncPercent: 15, readers: 4, large: true, few: true, unavailable: true, soakOnly: true},
 	{name: "truncate", asyncPercent: 15, truncates: true},
 	{name: "async", asyncPercent: 90, server: map[string]string{"wal_writer_delay": "1s"}},
 	{name: "standby", faults: []fault{holdCommits}, writers: 3, readers: 4, asyncPercent: 10, inexact: true, unavailable: true},

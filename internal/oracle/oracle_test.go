@@ -9,6 +9,15 @@
 // effects are known from the writers' own statements, their order from another
 // slot with a decoder of three lines, and bodies are put together from columns.
 //
+// Beside these runs, in which things happen at the same time, there are
+// sequential ones: one writer, and after each transaction every answer, compared
+// at once with what Postgres says. They find an answer that was wrongly kept
+// sooner, and what fails is made small: TIDEMARK_REPLAY names the folder with it
+// for TestReplay, TIDEMARK_SHRINK how long to make it smaller.
+//
+// Schemas and endpoints are random. Many endpoints are of a grid of features, of
+// which every pair is drawn in the end.
+//
 // TIDEMARK_SEED repeats a run's choices, TIDEMARK_LANE names lanes, separated by
 // commas, and TIDEMARK_SOAK says for how long TestSoak goes on.
 package oracle
@@ -28,6 +37,8 @@ const (
 	shortRun = 2 * time.Second
 	// soakRun is how long a lane has traffic in TestSoak before the next one.
 	soakRun = 5 * time.Second
+	// phasesEvery is after how many lanes TestSoak plays sequential scenarios.
+	phasesEvery = 4
 )
 
 func seedOf(t testing.TB) uint64 {
@@ -76,9 +87,14 @@ func TestSoak(t *testing.T) {
 		t.Skip("set TIDEMARK_SOAK to a duration such as 10m")
 	}
 	seed := seedOf(t)
-	some, _ := chosen(false)
+	some, all := chosen(false)
 	end := time.Now().Add(total)
 	for n := 0; time.Now().Before(end); n++ {
+		if all && n%phasesEvery == 0 {
+			t.Run(fmt.Sprintf("phases/%d", seed+uint64(n)), func(t *testing.T) {
+				playPhases(t, seed+uint64(n), phasesEvery*phaseRun/2)
+			})
+		}
 		l := some[n%len(some)]
 		t.Run(fmt.Sprintf("%s/%d", l.name, seed+uint64(n)), func(t *testing.T) {
 			execute(t, l, seed+uint64(n), soakRun)

@@ -76,10 +76,22 @@ func execute(t testing.TB, l *lane, seed uint64, duration time.Duration) {
 			t.Logf("to repeat it: TIDEMARK_SEED=%d TIDEMARK_LANE=%s", seed, l.name)
 		}
 	}()
-	run.s = randomSchema(r)
-	run.eps = randomEndpoints(r, run.s)
 	run.server = pgtest.Start(t, pgtest.Options{Settings: l.settings(), TCP: l.proxied})
-	run.prepare(r)
+	if chance(r, 50) {
+		run.s = randomSchema(r)
+		run.s.seedRows(r)
+		run.eps = randomEndpoints(r, run.s, 13)
+	} else {
+		// The shapes of the grid, where few answers are empty, and some others.
+		run.s = skeleton(r)
+		run.s.seedRows(r)
+		run.eps = append(randomEndpoints(r, run.s, 2), lively(t, r, run.server, run.s, gridEndpoints)...)
+	}
+	if l.few {
+		r.Shuffle(len(run.eps), func(i, j int) { run.eps[i], run.eps[j] = run.eps[j], run.eps[i] })
+		run.eps = run.eps[:4]
+	}
+	run.prepare()
 	run.open(r)
 	defer func() {
 		if err := run.subject.close(); err != nil {
@@ -98,12 +110,12 @@ func execute(t testing.TB, l *lane, seed uint64, duration time.Duration) {
 }
 
 // prepare makes the schema, its first rows, and what tidemark needs.
-func (run *run) prepare(r *rand.Rand) {
+func (run *run) prepare() {
 	run.db = run.server.DB(run)
 	for _, sql := range run.s.ddl {
 		run.db.Exec(run, sql)
 	}
-	for _, sql := range run.s.seedRows(r) {
+	for _, sql := range run.s.seeds {
 		run.db.Exec(run, sql)
 	}
 	run.db.Exec(run, "CREATE PUBLICATION "+orderPublication+" FOR ALL TABLES")
@@ -130,17 +142,17 @@ func (run *run) prepare(r *rand.Rand) {
 	}
 }
 
-// seedRows returns SQL for the first rows, the same for both databases.
-func (s *schema) seedRows(r *rand.Rand) []string {
-	var out []string
+// gridEndpoints is how many endpoints of the grid a run has.
+const gridEndpoints = 14
+
+// seedRows makes SQL for the first rows, the same for both databases.
+func (s *schema) seedRows(r *rand.Rand) {
 	w := &writer{Rand: r}
 	for _, t := range s.tables {
 		for range keys {
-			out = append(out, fmt.Sprintf("INSERT INTO %s (%s) VALUES %s ON CONFLICT DO NOTHING", t.name, columnNames(t.cols, ""), w.tuple(t.cols)))
+			s.seeds = append(s.seeds, fmt.Sprintf("INSERT INTO %s (%s) VALUES %s ON CONFLICT DO NOTHING", t.name, columnNames(t.cols, ""), w.tuple(t.cols)))
 		}
 	}
-	s.seeds = out
-	return out
 }
 
 // open starts tidemark.
@@ -161,6 +173,10 @@ func (run *run) open(r *rand.Rand) {
 	if chance(r, 30) {
 		opts.MaxStaleness = 100 * time.Millisecond
 	}
+	if chance(r, 30) {
+		opts.Batch = 1 + r.IntN(3)
+	}
+	opts.NoRefill = chance(r, 25)
 	if run.lane.proxied {
 		run.proxy = newProxy(run, run.server.Port())
 		opts.Database = run.proxy.dsn(opts.Database)

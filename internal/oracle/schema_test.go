@@ -44,6 +44,7 @@ type schema struct {
 	functions []*function
 	views     []*view
 	restrict  bool // tidemark reads as a role without privileges
+	links     []*link
 	names     int
 	seeds     []string // SQL of the first rows
 }
@@ -69,12 +70,14 @@ func (v *view) definition(r *rand.Rand) string {
 		v.name, columnNames(v.cols, "x."), v.from.name, constantCondition(r, v.from, "x"))
 }
 
+const moodType = "CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')"
+
 // role is what tidemark reads as when policies are to hold.
 const role = "oracle_reader"
 
 func randomSchema(r *rand.Rand) *schema {
 	s := &schema{restrict: chance(r, 40)}
-	s.ddl = append(s.ddl, "CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')")
+	s.ddl = append(s.ddl, moodType)
 	for range 2 + r.IntN(3) {
 		s.addTable(r)
 	}
@@ -227,7 +230,7 @@ func (f *function) definition(r *rand.Rand) string {
 		returns, out = "SETOF "+f.set.name, "*"
 	}
 	body := fmt.Sprintf("SELECT %s FROM %s x WHERE %s = asked AND %s", out, f.from.name, f.arg.name, constantCondition(r, f.from, "x"))
-	sql := fmt.Sprintf("CREATE OR REPLACE FUNCTION %s(asked %s) RETURNS %s LANGUAGE sql STABLE ", f.name, f.arg.kind.sql, returns)
+	sql := fmt.Sprintf("CREATE OR REPLACE FUNCTION %s(asked %s) RETURNS %s LANGUAGE sql STABLE ", f.name, f.arg.kind.typ(), returns)
 	if chance(r, 50) {
 		return sql + "BEGIN ATOMIC " + body + "; END"
 	}

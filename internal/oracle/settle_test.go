@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tidemarkdb/tidemark/internal/revision"
+	"github.com/tidemarkdb/tidemark/internal/tenant"
 )
 
 // settle waits until tidemark has caught up with everything, and reads every
@@ -47,10 +48,23 @@ func (run *run) accounts() {
 	if before.Bytes <= 0 || before.Entries <= 0 || before.Bytes > before.MaxBytes+before.MaxBytes/4 {
 		run.Errorf("%d answers of %d bytes are kept, within a budget of %d", before.Entries, before.Bytes, before.MaxBytes)
 	}
+	run.audit(t)
 	t.PurgeAll()
 	if after := t.Status().Store; after.Bytes != 0 || after.Entries != 0 || after.Nodes != 0 {
 		run.Errorf("after everything was dropped, %d answers of %d bytes and %d nodes are left", after.Entries, after.Bytes, after.Nodes)
 	}
+}
+
+// audit has tidemark look for wrong answers itself.
+func (run *run) audit(t *tenant.Tenant) {
+	report, err := t.Audit(context.Background(), tenant.AuditRequest{})
+	if err != nil {
+		run.Errorf("the audit failed: %v", err)
+	}
+	if report.Wrong > 0 {
+		run.Errorf("the audit found %d of %d answers wrong: %+v", report.Wrong, report.Checked, report.Findings)
+	}
+	run.Logf("the audit compared %d answers, skipped %d, left %d undecided", report.Checked, report.Skipped, report.Undecided)
 }
 
 // summary fails a run that was too quiet to show anything.

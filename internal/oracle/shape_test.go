@@ -49,7 +49,7 @@ func aggregate(b *builder) string {
 			out = append(out, fmt.Sprintf("avg(x.%s) AS a%d", c.name, i))
 		case c.kind.sql == "bool":
 			out = append(out, fmt.Sprintf("bool_or(x.%s) AS o%d", c.name, i))
-		case c.kind.alike && c.kind != kindLong && c.kind.name != "tags":
+		case c.kind.alike && c.kind != kindLong && !c.kind.array():
 			out = append(out, fmt.Sprintf("array_agg(x.%s ORDER BY %s) AS g%d", c.name, columnNames(rel.key, "x."), i))
 		}
 	}

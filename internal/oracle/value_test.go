@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"strings"
 )
@@ -12,6 +13,7 @@ type kind struct {
 	sql    string
 	values []string // in the text form of the type
 	spelt  []string // further spellings that a client may use
+	held   []string // further values that rows may have, and no client asks for
 	// alike says that equal values have one text. Of others, DISTINCT, GROUP BY,
 	// min and max may show any.
 	alike bool
@@ -19,6 +21,8 @@ type kind struct {
 	ordered bool
 	// summed says that sum() does not depend on the order of rows.
 	summed bool
+	// folded says that equality is that of a collation, for which there is no LIKE.
+	folded bool
 	cast   string // another type that values can be compared through, or ""
 }
 
@@ -53,7 +57,10 @@ var (
 	kindUUIDKey = &kind{name: "uuidkey", sql: "uuid", values: uuids(keys), spelt: []string{strings.ToUpper(uuidOf(2))}, alike: true, ordered: true}
 	kindPart    = &kind{name: "part", sql: "int", values: numbers(0, 3), alike: true, ordered: true, summed: true}
 	kindRef     = &kind{name: "ref", sql: "int", values: numbers(1, keys), alike: true, ordered: true, summed: true, cast: "bigint"}
-	kindLong    = &kind{name: "long", sql: "text", values: []string{"s", strings.Repeat("a", longA), strings.Repeat("b", longA)}, alike: true}
+	// kindRank has more values than the others, so that rows change their places
+	// around the end of a page.
+	kindRank = &kind{name: "order", sql: "int", values: numbers(-3, 20), alike: true, ordered: true, summed: true}
+	kindLong = &kind{name: "long", sql: "text", values: []string{"s", strings.Repeat("a", longA), strings.Repeat("b", longA)}, alike: true}
 )
 
 // kinds are those that a column picks from.
@@ -83,8 +90,39 @@ var kinds = []*kind{
 	kindLong,
 }
 
+// collations stand for those that a server may lack: where it does, they order
+// by bytes.
+var collations = []string{
+	collation("oracle_en", "locale = 'en-u-kn-true'"),
+	collation("oracle_ci", "locale = 'und-u-ks-level2', deterministic = false"),
+}
+
+func collation(name, options string) string {
+	return fmt.Sprintf(`DO $$ BEGIN CREATE COLLATION %s (provider = icu, %s);
+		EXCEPTION WHEN OTHERS THEN CREATE COLLATION %s FROM "C"; END $$`, name, options, name)
+}
+
+// further are kinds beside those in kinds, whose order or equality is not that
+// of their bytes.
+var further = []*kind{
+	{name: "sorted", sql: `text COLLATE "C"`, values: []string{"a", "B", "b", "ab", "a%", "a_", "é", ""}, alike: true, ordered: true, cast: "varchar"},
+	{name: "natural", sql: "text COLLATE oracle_en", values: []string{"a", "B", "b", "ab", "a2", "a10", "é", ""}, alike: true, ordered: true},
+	{name: "folded", sql: "text COLLATE oracle_ci", values: []string{"a", "A", "b", "B", "ab", "AB"}, spelt: []string{"aB"}, ordered: true, folded: true},
+	{name: "numbers", sql: "int[]", values: []string{"{}", "{1}", "{1,2}", "{2,3,NULL}"}, held: []string{"{{1,2},{3,4}}", "[0:1]={1,2}"}, alike: true},
+	{name: "flags", sql: "jsonb", values: []string{`{"a": "x", "b": {"c": "1"}}`, `{"a": "y"}`, `{"a": null, "b": {"c": 1}}`, `{"a": true}`, `{"b": {}}`, `["a"]`, `null`}},
+	{name: "small", sql: "smallint", values: numbers(0, 4), alike: true, ordered: true, summed: true, cast: "int"},
+}
+
 // value returns one of the kind's values.
 func (k *kind) value(r *rand.Rand) string { return k.values[r.IntN(len(k.values))] }
+
+// stored returns a value of a row.
+func (k *kind) stored(r *rand.Rand) string {
+	if n := r.IntN(len(k.values) + len(k.held)); n >= len(k.values) {
+		return k.held[n-len(k.values)]
+	}
+	return k.value(r)
+}
 
 // asked returns a value as a client may write it.
 func (k *kind) asked(r *rand.Rand) string {
@@ -95,10 +133,18 @@ func (k *kind) asked(r *rand.Rand) string {
 }
 
 // comparable says that = and ANY make sense to ask of the kind.
-func (k *kind) comparable() bool { return k.name != "json" && k.name != "tags" }
+func (k *kind) comparable() bool { return k.sql != "jsonb" && !k.array() }
+
+func (k *kind) array() bool { return strings.HasSuffix(k.sql, "[]") }
+
+// typ is the type alone.
+func (k *kind) typ() string {
+	t, _, _ := strings.Cut(k.sql, " COLLATE ")
+	return t
+}
 
 // literal returns SQL for one of the kind's values.
-func (k *kind) literal(r *rand.Rand) string { return constant(k.value(r), k.sql) }
+func (k *kind) literal(r *rand.Rand) string { return constant(k.value(r), k.typ()) }
 
 func constant(text, typ string) string { return quote(text) + "::" + typ }
 

@@ -124,6 +124,12 @@ func (w *writer) commit() bool {
 func (w *writer) statements() error {
 	for range 1 + w.IntN(4) {
 		t := pick(w.Rand, w.run.s.tables)
+		if w.run.lane.large && chance(w.Rand, 10) {
+			if err := w.storm(t); err != nil {
+				return err
+			}
+			continue
+		}
 		if !chance(w.Rand, 15) {
 			if err := w.statement(t); err != nil {
 				return err
@@ -190,7 +196,7 @@ func (w *writer) random(c *column) string {
 	if c.null && chance(w.Rand, 20) {
 		return "NULL"
 	}
-	return quote(c.kind.value(w.Rand))
+	return quote(c.kind.stored(w.Rand))
 }
 
 func (w *writer) tuple(cols []*column) string {
@@ -335,7 +341,7 @@ func (w *writer) series(t *table) error {
 	}
 	vals := []string{"i"}
 	for _, c := range t.cols[1:] {
-		vals = append(vals, w.random(c)+"::"+c.kind.sql)
+		vals = append(vals, w.random(c)+"::"+c.kind.typ())
 	}
 	from := atoi(t.key[0].kind.value(w.Rand))
 	rows, err := w.rows(fmt.Sprintf("INSERT INTO %s AS x (%s) SELECT %s FROM generate_series(%d, %d) i ON CONFLICT DO NOTHING RETURNING x::text",

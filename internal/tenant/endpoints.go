@@ -134,8 +134,19 @@ func (t *Tenant) analyse(ctx context.Context, files []*query.File, old *endpoint
 		return nil, nil, err
 	}
 	defer closeConn(conn)
+	// The fingerprint has to be of a moment before any analysis: one taken
+	// afterwards would hold a change that some endpoint was analysed without, and
+	// nobody would see that it came.
+	before, err := t.connectForAnalysis(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer closeConn(before)
+	if _, err := before.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrDatabaseGone, err)
+	}
 	set := &endpointSet{byName: map[string]*served{}, of: map[*query.Endpoint]*served{}}
-	if err := set.look(ctx, conn); err != nil {
+	if err := set.look(ctx, before); err != nil {
 		return nil, nil, err
 	}
 	var problems []query.Problem
@@ -167,7 +178,7 @@ func (t *Tenant) analyse(ctx context.Context, files []*query.File, old *endpoint
 		}
 		set.add(now)
 	}
-	if set.fingerprint, err = t.fingerprint(ctx, conn, set); err != nil {
+	if set.fingerprint, err = t.fingerprint(ctx, before, set); err != nil {
 		return nil, nil, err
 	}
 	t.triggers.Store(hasTriggers(ctx, conn))

@@ -133,7 +133,7 @@ func (a *api) explain(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, err)
 		return
 	}
-	x, err := a.tenant.Explain(path, raw)
+	x, err := a.tenant.Explain(r.Context(), path, raw)
 	if err != nil {
 		a.fail(w, r, err)
 		return

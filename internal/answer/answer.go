@@ -107,7 +107,11 @@ type Group struct {
 	Query func(key string) (*Query, error)
 	*Counters
 	retired atomic.Bool
-	waiting [priorities]waitList // guarded by queue.mu
+
+	// Guarded by queue.mu.
+	waiting [priorities]waitList
+	running [priorities]int // slots that it has
+	took    time.Duration   // by one fill's share of a slot, recently
 }
 
 // Query says which answer is asked for and how it is computed.

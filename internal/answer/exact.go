@@ -87,7 +87,7 @@ func (s *Store) fillAt(ctx context.Context, q *Query, pin *Pin) (Result, error) 
 		}
 		select {
 		case <-j.start:
-			s.queue.release(demand, 0, 0)
+			s.queue.release(q.Group, demand, 0, 0)
 		default: // taken out by Close
 		}
 		return Result{}, err
@@ -95,7 +95,7 @@ func (s *Store) fillAt(ctx context.Context, q *Query, pin *Pin) (Result, error) 
 	q.Group.Fills.Add(1)
 	began := s.opts.Now()
 	res, err := q.Source.FillAt(ctx, pin)
-	s.queue.release(demand, s.opts.Now().Sub(began), 1)
+	s.queue.release(q.Group, demand, s.opts.Now().Sub(began), 1)
 	if err == nil {
 		q.Group.Filled.Add(1)
 	}

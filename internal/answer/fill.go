@@ -174,7 +174,7 @@ func (s *Store) run(jobs []*job, p priority) {
 		fills, queries = append(fills, f), append(queries, q)
 	}
 	if len(fills) == 0 {
-		s.queue.release(p, 0, 0)
+		s.queue.release(jobs[0].group, p, 0, 0)
 		return
 	}
 	ctx, cancel := context.WithDeadlineCause(s.ctx, deadline, ErrNotFresh)
@@ -193,7 +193,7 @@ func (s *Store) run(jobs []*job, p priority) {
 	g.Fills.Add(1)
 	began := s.opts.Now()
 	results, err := queries[0].Source.Fill(ctx, queries)
-	s.queue.release(p, s.opts.Now().Sub(began), len(fills))
+	s.queue.release(g, p, s.opts.Now().Sub(began), len(fills))
 	if err == nil && len(results) != len(queries) {
 		err = fmt.Errorf("the source of %s gave %d results for %d queries", g.Name, len(results), len(queries))
 	}

@@ -136,14 +136,14 @@ func patchedVersion(state *patch.State, before *Version, from revision.LSN, now 
 
 // followable returns the state of a result if it may be kept with the answer: it
 // has to say what the query said, of one table reference, for it is told of the
-// changes of one only. Witnesses are those of the result, and not of what comes
+// changes of one only. Witnesses and groups are those of the result, not of what comes
 // after it.
 func followable(res *Result, deps []match.Dependency) *patch.State {
 	if res.State == nil || len(deps) == 0 || len(res.Body) > maxFollowedBody {
 		return nil
 	}
 	for i := range deps {
-		if deps[i].Reads != deps[0].Reads || deps[i].Witnesses != nil {
+		if deps[i].Reads != deps[0].Reads || deps[i].Witnesses != nil || deps[i].Groups != nil {
 			return nil
 		}
 	}

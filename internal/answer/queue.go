@@ -166,19 +166,52 @@ func (q *queue) single(j *job) priority {
 	return j.priority
 }
 
-// release gives a slot back that n fills had for a time; n 0: without a measure.
-func (q *queue) release(p priority, took time.Duration, n int) {
+// release gives a slot back that n fills of a group had for a time; n 0: without
+// a measure.
+func (q *queue) release(g *Group, p priority, took time.Duration, n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.busy[p]--
+	g.running[p]--
 	if n > 0 {
 		share := took / time.Duration(n)
-		if q.took == 0 {
-			q.took = share
-		}
-		q.took += (share - q.took) / 8
+		q.took = smoothed(q.took, share)
+		g.took = smoothed(g.took, share)
 	}
 	q.dispatch()
+}
+
+// smoothed is the average of recent durations, with a new one.
+func smoothed(average, d time.Duration) time.Duration {
+	if average == 0 {
+		return max(d, 1)
+	}
+	return max(average+(d-average)/8, 1)
+}
+
+// What waits for one group is computed together as far as that takes no longer
+// than batchTime in all, so that nobody waits for slow statements of others.
+// A group whose fills are quick has at most a quarter of the slots for either
+// priority: what comes meanwhile waits for a moment, and then needs one query and
+// not many.
+const (
+	batchTime  = 50 * time.Millisecond
+	firstBatch = 8 // as long as nobody knows how long one takes
+	quickFill  = 5 * time.Millisecond
+)
+
+// batch returns how many fills of a group may share a slot.
+func (g *Group) batch() int {
+	n := firstBatch
+	if g.took > 0 {
+		n = int(min(batchTime/g.took, 1<<20))
+	}
+	return max(1, min(n, g.Batch))
+}
+
+// held reports whether a group has to wait for a slot of its own.
+func (q *queue) held(g *Group, p priority) bool {
+	return g.Batch > 1 && g.took > 0 && g.took < quickFill && g.running[p] >= max(1, q.slots/4)
 }
 
 // close refuses what comes from now on, and returns what waits.
@@ -265,20 +298,24 @@ func (q *queue) unlink(j *job) {
 func (q *queue) dispatch() {
 	for !q.closed && q.busy[demand]+q.busy[background] < q.slots {
 		p := demand
-		if q.waiting[demand] == 0 {
+		jobs := q.take(p)
+		if jobs == nil && q.busy[background] < max(1, q.slots/2) {
 			p = background
-			if q.waiting[background] == 0 || q.busy[background] >= max(1, q.slots/2) {
-				return
-			}
+			jobs = q.take(p)
+		}
+		if jobs == nil {
+			return
 		}
 		q.busy[p]++
-		q.launch(q.take(p), p)
+		jobs[0].group.running[p]++
+		q.launch(jobs, p)
 	}
 }
 
-// take takes the jobs of the group whose turn it is that share one slot.
+// take takes the jobs that share one slot, of the group whose turn it is and
+// that is not held; nil when there is none.
 func (q *queue) take(p priority) []*job {
-	for {
+	for range q.turns[p] {
 		g := q.turns[p][0]
 		q.turns[p][0] = nil
 		q.turns[p] = q.turns[p][1:]
@@ -287,8 +324,12 @@ func (q *queue) take(p priority) []*job {
 			l.turn = false // its jobs were removed meanwhile
 			continue
 		}
+		if q.held(g, p) {
+			q.turns[p] = append(q.turns[p], g)
+			continue
+		}
 		var jobs []*job
-		for j := l.head; j != nil && len(jobs) < max(1, g.Batch); j = l.head {
+		for j := l.head; j != nil && len(jobs) < g.batch(); j = l.head {
 			shares := j.fill != nil && !j.alone
 			if !shares && len(jobs) > 0 {
 				break
@@ -305,6 +346,7 @@ func (q *queue) take(p priority) []*job {
 		}
 		return jobs
 	}
+	return nil
 }
 
 // jobHeap is ordered by worth, the least first.

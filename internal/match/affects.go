@@ -55,7 +55,7 @@ func dependencyAffected(d *Dependency, c *change.Change) bool {
 		if e == unread {
 			return false
 		}
-		return touches(d.takes(c.Relation, c.Old), d.takes(c.Relation, c.New), d.Exact && e == tested)
+		return touches(d.takes(c.Relation, c.Old), d.takes(c.Relation, c.New), d.Exact && (e == tested || !ruleTested))
 	}
 	return true
 }
@@ -71,15 +71,15 @@ func touches(before, after Verdict, exact bool) bool {
 
 // takes says whether a version of a row takes part in the answer.
 func (d *Dependency) takes(rel *catalog.Relation, row change.Row) Verdict {
-	return takes(d.Tests, d.Edge, d.Witnesses, rel, row)
+	return takes(d.Tests, d.Edge, d.Groups, d.Witnesses, rel, row)
 }
 
-func takes(tests []Test, e *Edge, w *Witnesses, rel *catalog.Relation, row change.Row) Verdict {
+func takes(tests []Test, e *Edge, g *Groups, w *Witnesses, rel *catalog.Relation, row change.Row) Verdict {
 	v := Eval(tests, rel, row)
 	if v == No || row == nil {
 		return v
 	}
-	if e != nil && e.excludes(rel, row) || w != nil && w.represents(rel, row) {
+	if e != nil && e.excludes(rel, row) || g != nil && g.excludes(rel, row) || w != nil && w.represents(rel, row) {
 		return No
 	}
 	return v

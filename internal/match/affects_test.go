@@ -63,7 +63,18 @@ func TestAffects(t *testing.T) {
 		Order: []OrderColumn{{"a", 20, ClassInt, true, false}, {"id", 23, ClassInt, false, false}},
 		Last:  []Place{{Value: datum(ClassInt, "5")}},
 	}}
+	grouped := Dependency{Reads: all, Groups: NewGroups([]KeyColumn{{"b", 25, ClassText}},
+		[]OrderColumn{{"a", 20, ClassInt, true, true}, {"id", 23, ClassInt, false, false}}, []change.Row{
+			{textValue("x"), textValue("5"), textValue("3")},
+			{textValue("y"), nullValue, textValue("1")},
+			{textValue("z"), textValue("q"), textValue("1")},
+			{nullValue, textValue("5"), textValue("3")},
+			{textValue("w"), textValue("5")},
+		})}
+	one := Dependency{Reads: all, Groups: NewGroups(nil, []OrderColumn{{"a", 20, ClassInt, false, false}}, []change.Row{{textValue("5")}})}
+	empty := Dependency{Reads: all, Groups: NewGroups(nil, []OrderColumn{{"a", 20, ClassInt, false, false}}, nil)}
 	nothing := Dependency{Reads: all, Tests: []Test{intTest("a", In)}}
+	others := Dependency{Reads: all, Exact: true, Tests: []Test{intTest("a", NotEqual, "5", "6")}}
 	for _, tt := range []struct {
 		name          string
 		d             Dependency
@@ -104,6 +115,37 @@ func TestAffects(t *testing.T) {
 		{"unknown place", page, 'I', "", "1 ? x -", true},
 		{"over the edge", page, 'U', "1 4 x -", "1 6 x -", true},
 		{"behind it all the time", page, 'U', "1 4 x -", "1 3 x -", false},
+
+		{"before the end of its group", grouped, 'I', "", "1 6 x -", true},
+		{"at the end of its group", grouped, 'D', "3 5 x -", "", true},
+		{"behind the end of its group", grouped, 'I', "", "4 5 x -", false},
+		{"far behind the end of its group", grouped, 'D', "1 4 x -", "", false},
+		{"a null before the end of its group", grouped, 'I', "", "1 - x -", true},
+		{"ties with a null at the end", grouped, 'D', "1 - y -", "", true},
+		{"behind a null at the end", grouped, 'I', "", "2 - y -", false},
+		{"a group whose end is not understood", grouped, 'I', "", "9 1 z -", true},
+		{"a group whose end is not told", grouped, 'I', "", "9 1 w -", true},
+		{"a group that is not full", grouped, 'I', "", "9 1 v -", true},
+		{"no group", grouped, 'I', "", "9 1 - -", true},
+		{"an unknown group", grouped, 'I', "", "9 1 ? -", true},
+		{"unknown place in a group", grouped, 'I', "", "9 ? x -", true},
+		{"a tie that an unknown value decides", grouped, 'I', "", "? 5 x -", true},
+		{"to another group, behind both", grouped, 'U', "9 4 x -", "9 - y -", false},
+		{"to a group that is not full", grouped, 'U', "9 4 x -", "9 4 v -", true},
+		{"over the end of its group", grouped, 'U', "9 4 x -", "9 6 x -", true},
+		{"before the end of all", one, 'I', "", "1 4 - -", true},
+		{"at the end of all", one, 'I', "", "1 5 - -", true},
+		{"behind the end of all", one, 'I', "", "1 6 - -", false},
+		{"all are not enough", empty, 'I', "", "1 6 - -", true},
+		{"emptied groups", grouped, 'T', "", "", true},
+
+		{"one of those that do not pass", others, 'I', "", "1 6 x -", false},
+		{"none of those that do not pass", others, 'I', "", "1 7 x -", true},
+		{"null is none of them, and does not pass", others, 'D', "1 - x -", "", false},
+		{"unknown may be none of them", others, 'D', "1 ? x -", "", true},
+		{"from one that does not pass to the other", others, 'U', "1 5 x -", "1 6 x -", false},
+		{"from one that does not pass to one that does", others, 'U', "1 5 x -", "1 7 x -", true},
+		{"among those that pass", others, 'U', "1 4 x -", "1 7 x -", false},
 
 		{"no value passes", nothing, 'I', "", "1 4 x -", false},
 		{"no value passes, not an unknown one", nothing, 'D', "? ? ? ?", "", false},

@@ -33,6 +33,7 @@ const (
 	Range
 	IsNull
 	NotNull
+	NotEqual // column is none of Values, and not null; not for an Element
 )
 
 // Bound is one end of a range.
@@ -69,14 +70,14 @@ type Test struct {
 	Part   Part
 	Class  Class // of the part; never ClassNone
 	Op     Op
-	Values []Datum // of a long In, see Sort
+	Values []Datum // of a long list, see Sort
 	Lo, Hi Bound
 	sorted bool // Values are in the order of rank
 }
 
 // Dependency says which rows of one table reference can touch one answer: those
-// whose old or new version passes every Test, does not lie behind the Edge, and
-// is not represented by another row. With none of these every row does.
+// whose old or new version passes every Test, does not lie behind the Edge or the
+// end of its group, and is not represented by another row. With none of these every row does.
 type Dependency struct {
 	Reads *Reads
 	Tests []Test
@@ -85,6 +86,7 @@ type Dependency struct {
 	// answer only if one version of the row passes them and the other does not.
 	Exact     bool
 	Edge      *Edge
+	Groups    *Groups
 	Witnesses *Witnesses
 }
 

@@ -49,17 +49,22 @@ func (c *OrderColumn) compare(a, b Place) int {
 
 // excludes reports whether a row certainly sorts after the edge.
 func (e *Edge) excludes(rel *catalog.Relation, row change.Row) bool {
-	for i := range min(len(e.Order), len(e.Last)) {
-		c := &e.Order[i]
+	return behind(e.Order, e.Last, rel, row)
+}
+
+// behind reports whether a row certainly sorts after a place.
+func behind(order []OrderColumn, last []Place, rel *catalog.Relation, row change.Row) bool {
+	for i := range min(len(order), len(last)) {
+		c := &order[i]
 		place, ok := placeView(c, cell(rel, row, c.Column, c.Type))
 		if !ok {
 			return false
 		}
-		if d := c.compare(place, e.Last[i]); d != 0 {
+		if d := c.compare(place, last[i]); d != 0 {
 			return d > 0
 		}
 	}
-	return false
+	return !ruleEdge
 }
 
 // placeView is PlaceOf for a place that is dropped before the value is.

@@ -94,6 +94,8 @@ func (t *Test) evalOne(v change.Value) Verdict {
 	switch t.Op {
 	case Equal, In:
 		return verdict(t.lists(d))
+	case NotEqual:
+		return verdict(!t.lists(d))
 	case Range:
 		return verdict(above(d, &t.Lo) && below(d, &t.Hi))
 	}
@@ -119,8 +121,8 @@ func (t *Test) lists(d Datum) bool {
 	return slices.Contains(t.Values, d)
 }
 
-// Sort orders the values of an In test, which it owns, so that a long list is
-// searched and not scanned.
+// Sort orders the values of an In or NotEqual test, which it owns, so that a
+// long list is searched and not scanned.
 func (t *Test) Sort() {
 	slices.SortFunc(t.Values, Datum.rank)
 	t.Values = slices.Compact(t.Values)

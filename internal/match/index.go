@@ -76,6 +76,7 @@ type limits struct {
 	exact     bool
 	shared    bool // tests belong to others
 	edge      *Edge
+	groups    *Groups
 	witnesses *Witnesses
 }
 
@@ -184,6 +185,9 @@ func (l *limits) size() int64 {
 		for _, p := range l.edge.Last {
 			n += int64(unsafe.Sizeof(p)) + int64(len(p.Value.s))
 		}
+	}
+	if l.groups != nil {
+		n += l.groups.Size()
 	}
 	if l.witnesses != nil {
 		n += l.witnesses.Size()

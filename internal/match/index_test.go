@@ -68,11 +68,14 @@ func drawDatum(t *rapid.T, class Class, label string) Datum {
 
 func drawTest(t *rapid.T) Test {
 	p := rapid.SampledFrom(testParts).Draw(t, "part")
-	test := Test{Column: p.column, Type: p.typ, Part: p.part, Class: p.class, Op: Op(rapid.IntRange(0, 4).Draw(t, "op"))}
+	test := Test{Column: p.column, Type: p.typ, Part: p.part, Class: p.class, Op: Op(rapid.IntRange(0, 5).Draw(t, "op"))}
+	if test.Op == NotEqual && p.part.Kind == Element {
+		test.Op = In
+	}
 	switch test.Op {
 	case Equal:
 		test.Values = []Datum{drawDatum(t, p.class, "value")}
-	case In:
+	case In, NotEqual:
 		for range rapid.SampledFrom([]int{0, 1, 2, 3, 3, 40}).Draw(t, "values") {
 			test.Values = append(test.Values, drawDatum(t, p.class, "value"))
 		}
@@ -105,6 +108,15 @@ func drawDependency(t *rapid.T, reads []*Reads) Dependency {
 			rows = append(rows, change.Row{textValue(drawText(t, ClassInt, "a")), textValue(drawText(t, ClassInt, "id"))})
 		}
 		d.Witnesses = NewWitnesses([]KeyColumn{{"a", 23, ClassInt}}, []KeyColumn{{"id", 23, ClassInt}}, rows)
+	}
+	if rapid.IntRange(0, 3).Draw(t, "groups") == 0 {
+		var rows []change.Row
+		for range rapid.IntRange(0, 4).Draw(t, "rows") {
+			rows = append(rows, change.Row{textValue(drawText(t, ClassInt, "a")), textValue(drawText(t, ClassNumeric, "c")), textValue(drawText(t, ClassInt, "id"))})
+		}
+		n := rapid.IntRange(0, 1).Draw(t, "for")
+		order := []OrderColumn{{"a", 23, ClassInt, rapid.Bool().Draw(t, "desc"), rapid.Bool().Draw(t, "first")}, {"c", 1700, ClassNumeric, false, false}, {"id", 23, ClassInt, false, false}}
+		d.Groups = NewGroups([]KeyColumn{{"a", 23, ClassInt}}[:n], order[n:], rows)
 	}
 	return d
 }

@@ -323,6 +323,52 @@ func TestElementPostgres(t *testing.T) {
 	}
 }
 
+// TestNotEqualPostgres compares tests with <> and NOT IN.
+func TestNotEqualPostgres(t *testing.T) {
+	pg, r := connect(t), random(t)
+	counts := [3]int{}
+	for _, typ := range datumTypes {
+		draw := func() string {
+			s := typ.make(r)
+			if strings.HasPrefix(s, "0000-") {
+				return "2026-01-01"
+			}
+			return s
+		}
+		collate := ""
+		if typ.class == ClassText || typ.class == ClassBPChar {
+			collate = ` COLLATE "C"`
+		}
+		for range 40 {
+			value, first, second := draw(), draw(), draw()
+			if r.IntN(2) == 0 {
+				second = value
+			}
+			args := []any{value, first, second}
+			if r.IntN(8) == 0 {
+				args[0] = nil
+			}
+			row := pg.query(fmt.Sprintf(`SELECT $1::%s, $2::%[1]s, $3::%[1]s, $1::%[1]s%s <> $3::%[1]s, $1::%[1]s%[2]s NOT IN ($2::%[1]s, $3::%[1]s)`, typ.name, collate), args...)[0]
+			a, ok1 := ParseDatum(typ.class, row[1].Text)
+			b, ok2 := ParseDatum(typ.class, row[2].Text)
+			if !ok1 || !ok2 {
+				t.Fatalf("%s: %s or %s is not understood", typ.name, row[1].Text, row[2].Text)
+			}
+			for i, values := range [][]Datum{{b}, {a, b}} {
+				test := Test{Class: typ.class, Op: NotEqual, Values: values}
+				got := test.eval(row[0])
+				counts[got]++
+				if want := verdict(string(row[3+i].Text) == "t"); got != want {
+					t.Fatalf("%s: %s and %s, %s: test %d says %d, Postgres %d", typ.name, row[0].Text, row[1].Text, row[2].Text, i, got, want)
+				}
+			}
+		}
+	}
+	if counts[No] < 100 || counts[Yes] < 100 {
+		t.Errorf("too few of a kind: %v", counts)
+	}
+}
+
 // TestComparePlacesPostgres compares places with the order of ORDER BY.
 func TestComparePlacesPostgres(t *testing.T) {
 	pg, r := connect(t), random(t)

@@ -153,11 +153,11 @@ func (k keyColumn) append(b []byte) []byte {
 // limit returns what is evaluated on the nodes of a dependency, nil if nothing
 // is, and whether it was made for this one.
 func (s *shape[T]) limit(d *Dependency, sel *selection) (l *limits, fresh bool) {
-	plain := d.Edge == nil && d.Witnesses == nil
+	plain := d.Edge == nil && d.Groups == nil && d.Witnesses == nil
 	if plain && !d.Exact && sel.rest == 0 {
 		return nil, false
 	}
-	l = &limits{exact: d.Exact, edge: d.Edge, witnesses: d.Witnesses}
+	l = &limits{exact: d.Exact, edge: d.Edge, groups: d.Groups, witnesses: d.Witnesses}
 	if s.last.sameTests(d, sel) {
 		if plain && s.last.plain() && s.last.exact == d.Exact {
 			return s.last, false
@@ -184,7 +184,7 @@ func (s *shape[T]) limit(d *Dependency, sel *selection) (l *limits, fresh bool) 
 	return l, true
 }
 
-func (l *limits) plain() bool { return l.edge == nil && l.witnesses == nil }
+func (l *limits) plain() bool { return l.edge == nil && l.groups == nil && l.witnesses == nil }
 
 // sameTests reports whether limits made for another dependency have the tests
 // that those of d need.

@@ -252,12 +252,12 @@ func (b *boundShape[T]) takes(s *side, n *node[T]) Verdict {
 	if v == No || l == nil {
 		return v
 	}
-	return min(v, takes(l.tests, l.edge, l.witnesses, b.rel, s.row))
+	return min(v, takes(l.tests, l.edge, l.groups, l.witnesses, b.rel, s.row))
 }
 
 func (b *boundShape[T]) touches(n *node[T], before, after *side, e extent) bool {
 	old, now := b.takes(before, n), b.takes(after, n)
-	exact := e == tested && n.part.limits != nil && n.part.limits.exact
+	exact := (e == tested || !ruleTested) && n.part.limits != nil && n.part.limits.exact
 	if touches(old, now, exact) {
 		return true
 	}

@@ -45,7 +45,7 @@ func soundTest(r *rand.Rand) (Test, string) {
 		t.Values = []Datum{d}
 		return t, fmt.Sprintf(p.sql, s+" =")
 	}
-	switch t.Op = Op(r.IntN(5)); t.Op {
+	switch t.Op = Op(r.IntN(6)); t.Op {
 	case Equal:
 		t.Values = []Datum{d}
 		return t, fmt.Sprintf(p.sql, "= "+s)
@@ -53,6 +53,14 @@ func soundTest(r *rand.Rand) (Test, string) {
 		e, s2 := value()
 		t.Values = []Datum{d, e}
 		return t, fmt.Sprintf(p.sql, "IN ("+s+", "+s2+")")
+	case NotEqual:
+		t.Values = []Datum{d}
+		if r.IntN(2) == 0 {
+			return t, fmt.Sprintf(p.sql, "<> "+s)
+		}
+		e, s2 := value()
+		t.Values = append(t.Values, e)
+		return t, fmt.Sprintf(p.sql, "NOT IN ("+s+", "+s2+")")
 	case Range:
 		if r.IntN(2) == 0 {
 			t.Lo = Bound{true, true, d}
@@ -72,6 +80,7 @@ type soundQuery struct {
 	dep        Dependency
 	limit      int
 	key        []KeyColumn // of witnesses
+	ends       string      // finds the ends of groups
 	result     string
 }
 
@@ -84,18 +93,27 @@ func newSoundQuery(r *rand.Rand) *soundQuery {
 	}
 	q.where = strings.Join(append(conditions, "true"), " AND ")
 	var shown []string
-	switch r.IntN(4) {
+	switch r.IntN(5) {
+	case 4:
+		shown = []string{"id", "a", "b", "c"}
+		order, sql := soundOrder(r)
+		n, offset := 1+r.IntN(3), r.IntN(2)
+		q.dep.Groups = &Groups{For: []KeyColumn{{"a", 23, ClassInt}}, Order: order[:1+r.IntN(2)]}
+		page := "SELECT a, c, id, b FROM t WHERE a = k AND " + q.where + sql
+		q.sql = fmt.Sprintf("SELECT k, l.* FROM generate_series(0, 3) k LEFT JOIN LATERAL (%s LIMIT %d OFFSET %d) l ON true ORDER BY k, l.c, l.id", page, n, offset)
+		list := "l.a, l.c, l.id"
+		if len(q.dep.Groups.Order) == 1 {
+			list = "l.a, l.c"
+		}
+		q.ends = fmt.Sprintf("SELECT %s FROM generate_series(0, 3) k CROSS JOIN LATERAL (%s LIMIT 1 OFFSET %d) l", list, page, offset+n-1)
 	case 0:
 		q.sql = "SELECT count(*) FROM t WHERE " + q.where
 	case 1:
 		shown = []string{"id", "a", "c"}
 		q.limit = 1 + r.IntN(4)
-		q.dep.Edge = &Edge{Order: []OrderColumn{
-			{"c", 1700, ClassNumeric, r.IntN(2) == 0, r.IntN(2) == 0}, {"id", 23, ClassInt, false, false},
-		}}
-		o := q.dep.Edge.Order[0]
-		q.sql = fmt.Sprintf("SELECT c, id, a FROM t WHERE %s ORDER BY c %s NULLS %s, id LIMIT %d", q.where,
-			map[bool]string{true: "DESC", false: "ASC"}[o.Desc], map[bool]string{true: "FIRST", false: "LAST"}[o.NullsFirst], q.limit)
+		order, sql := soundOrder(r)
+		q.dep.Edge = &Edge{Order: order}
+		q.sql = fmt.Sprintf("SELECT c, id, a FROM t WHERE %s%s LIMIT %d", q.where, sql, q.limit)
 	case 2:
 		shown = []string{"a"}
 		q.key = []KeyColumn{{"a", 23, ClassInt}}
@@ -111,6 +129,13 @@ func newSoundQuery(r *rand.Rand) *soundQuery {
 	return q
 }
 
+// soundOrder is the order of a page, and what says so.
+func soundOrder(r *rand.Rand) ([]OrderColumn, string) {
+	o := OrderColumn{"c", 1700, ClassNumeric, r.IntN(2) == 0, r.IntN(2) == 0}
+	return []OrderColumn{o, {"id", 23, ClassInt, false, false}}, fmt.Sprintf(" ORDER BY c %s NULLS %s, id",
+		map[bool]string{true: "DESC", false: "ASC"}[o.Desc], map[bool]string{true: "FIRST", false: "LAST"}[o.NullsFirst])
+}
+
 // run computes the answer, and refines its dependency.
 func (q *soundQuery) run(pg postgres) string {
 	rows := pg.query(q.sql)
@@ -123,6 +148,13 @@ func (q *soundQuery) run(pg postgres) string {
 			}
 		}
 		q.dep.Edge = e
+	}
+	if q.ends != "" {
+		var found []change.Row
+		for _, row := range pg.query(q.ends) {
+			found = append(found, row)
+		}
+		q.dep.Groups = NewGroups(q.dep.Groups.For, q.dep.Groups.Order, found)
 	}
 	if q.key != nil {
 		var cols []string

@@ -78,7 +78,7 @@ func appendValues(b []byte, cols []KeyColumn, values []change.Value) ([]byte, bo
 // stands for it.
 func (w *Witnesses) represents(rel *catalog.Relation, row change.Row) bool {
 	var buf [128]byte
-	b, ok := w.append(buf[:0], w.For, rel, row)
+	b, ok := appendCells(buf[:0], w.For, rel, row)
 	if !ok {
 		return false
 	}
@@ -87,11 +87,12 @@ func (w *Witnesses) represents(rel *catalog.Relation, row change.Row) bool {
 	if i == len(w.rows) || len(w.rows[i]) < n || w.rows[i][:n] != string(b) {
 		return false
 	}
-	b, ok = w.append(b, w.Key, rel, row)
-	return ok && w.rows[i] != string(b)
+	b, ok = appendCells(b, w.Key, rel, row)
+	return ok && (w.rows[i] != string(b) || !ruleWitness)
 }
 
-func (w *Witnesses) append(b []byte, cols []KeyColumn, rel *catalog.Relation, row change.Row) ([]byte, bool) {
+// appendCells is appendValues for the columns of a row.
+func appendCells(b []byte, cols []KeyColumn, rel *catalog.Relation, row change.Row) ([]byte, bool) {
 	ok := true
 	for i := range cols {
 		v := cell(rel, row, cols[i].Column, cols[i].Type)

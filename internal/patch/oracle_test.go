@@ -308,7 +308,7 @@ func (w *world) condition() condition {
 	cast := "::" + strings.Fields(c.typ)[0]
 	sql := ident(c.name)
 	one := func(s string) string { return pgQuote(s) + cast }
-	switch n := w.r.IntN(6); {
+	switch n := w.r.IntN(8); {
 	case n == 0 && c.order != match.ClassText:
 		test.Op, test.Lo = match.Range, match.Bound{Set: true, Inclusive: true, Value: datum(c.order, a)}
 		sql += " >= " + one(a)
@@ -321,6 +321,12 @@ func (w *world) condition() condition {
 	case n <= 4:
 		test.Op = match.NotNull
 		sql += " IS NOT NULL"
+	case n == 5:
+		test.Op, test.Values = match.NotEqual, []match.Datum{datum(c.order, a)}
+		sql += " <> " + one(a)
+	case n == 6:
+		test.Op, test.Values = match.NotEqual, []match.Datum{datum(c.order, a), datum(c.order, b)}
+		sql += fmt.Sprintf(" NOT IN (%s, %s)", one(a), one(b))
 	default:
 		test.Op, test.Values = match.In, []match.Datum{datum(c.order, a), datum(c.order, b)}
 		sql += fmt.Sprintf(" IN (%s, %s)", one(a), one(b))

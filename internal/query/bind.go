@@ -137,7 +137,7 @@ func (b *Binding) verdict() verdict {
 	for i, r := range e.Reads {
 		v.exact[i] = len(r.Tested) > 0
 	}
-	var joins []*condition
+	var joins, apart []*condition
 	for _, f := range e.filters {
 		for _, p := range f.parts {
 			o := p.cond.fold(b.args)
@@ -157,9 +157,10 @@ func (b *Binding) verdict() verdict {
 				addTest(&v.tests[t.col.ref], t.test)
 			}
 			joins = append(joins, found.joins...)
+			apart = append(apart, found.apart...)
 		}
 	}
-	spread(v.tests, joins)
+	spread(v.tests, joins, apart)
 	return v
 }
 

@@ -130,8 +130,7 @@ func (a *analysis) condition(sc scope, n *node) *condition {
 		case 0:
 			return &condition{kind: condIsTrue, args: []*condition{arg}}
 		case 2:
-			not := &condition{kind: condNot, args: []*condition{arg}}
-			return &condition{kind: condIsTrue, args: []*condition{not}}
+			return &condition{kind: condIsTrue, args: []*condition{not(arg)}}
 		}
 	case "CASEEXPR":
 		return a.caseOf(sc, n)
@@ -216,6 +215,19 @@ func (a *analysis) strategy(n *node) int {
 	return op.strategy
 }
 
+// unequal reports whether an operator is <> of an equality that tidemark
+// reproduces: true where that is false, and null where that is null.
+func (a *analysis) unequal(n *node) bool {
+	op := a.srv.operator(n.OID("opno"))
+	if op.oid >= firstUserOID || op.negator == 0 || !a.srv.deterministic(n.OID("inputcollid")) {
+		return false
+	}
+	equality := a.srv.operator(op.negator)
+	return equality.oid < firstUserOID && equality.strategy == btreeEqual
+}
+
+func not(c *condition) *condition { return &condition{kind: condNot, args: []*condition{c}} }
+
 func mirrored(strategy int) int { return btreeLess + btreeGreater - strategy }
 
 // compares reports whether a column compares with a value by the rules of
@@ -241,7 +253,15 @@ func (a *analysis) comparison(sc scope, n *node) *condition {
 	if c := a.containment(sc, n); c != nil {
 		return c
 	}
-	args, strategy := n.Nodes("args"), a.strategy(n)
+	if a.unequal(n) {
+		return not(a.compared(sc, n, btreeEqual))
+	}
+	return a.compared(sc, n, a.strategy(n))
+}
+
+// compared compiles a comparison that is of a strategy, or the negation of one.
+func (a *analysis) compared(sc scope, n *node, strategy int) *condition {
+	args := n.Nodes("args")
 	if strategy == 0 || len(args) != 2 {
 		return unknown()
 	}
@@ -320,12 +340,22 @@ func (a *analysis) compare(col *columnRef, strategy int, value *scalar) *conditi
 	return &condition{kind: condCompare, col: col, strategy: strategy, right: value}
 }
 
-// anyOf compiles x = ANY (array), which IN lists are too.
+// anyOf compiles x = ANY (array) and x <> ALL (array), which IN and NOT IN lists
+// are too.
 func (a *analysis) anyOf(sc scope, n *node) *condition {
 	args := n.Nodes("args")
-	if !n.Bool("useOr") || len(args) != 2 || a.strategy(n) != btreeEqual {
-		return unknown()
+	switch any := n.Bool("useOr"); {
+	case len(args) != 2:
+	case any && a.strategy(n) == btreeEqual:
+		return a.listed(sc, args)
+	case !any && a.unequal(n):
+		return not(a.listed(sc, args))
 	}
+	return unknown()
+}
+
+// listed compiles args[0] = ANY (args[1]).
+func (a *analysis) listed(sc scope, args []*node) *condition {
 	list := a.scalar(sc.level.frame, args[1])
 	if sub := sc.level.nested(args[1], sublinkArray); sub != nil {
 		return &condition{kind: condAnd, args: []*condition{a.among(sc, args[0], sub, 1), unknown()}}

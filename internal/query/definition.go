@@ -100,6 +100,7 @@ type operator struct {
 	function    uint32
 	left, right uint32
 	strategy    int // 1 <, 2 <=, 3 =, 4 >=, 5 >; 0 where it has no such place
+	negator     uint32
 }
 
 // builtin reports whether it is the server's own operator of that name.
@@ -254,12 +255,12 @@ func (s *server) operator(oid uint32) *operator {
 	o := &operator{oid: oid}
 	s.operators[oid] = o
 	s.row("an operator", `
-		SELECT o.oprname, o.oprcode::oid, o.oprleft, o.oprright,
+		SELECT o.oprname, o.oprcode::oid, o.oprleft, o.oprright, o.oprnegate,
 		       coalesce((SELECT min(a.amopstrategy) FROM pg_amop a WHERE a.amopopr = o.oid
 		         AND a.amopmethod = (SELECT oid FROM pg_am WHERE amname = 'btree')
 		         AND a.amopfamily IN (SELECT opcfamily FROM pg_opclass WHERE opcdefault AND opcmethod = a.amopmethod)), 0)
 		FROM pg_operator o WHERE o.oid = $1`,
-		[]any{oid}, &o.name, &o.function, &o.left, &o.right, &o.strategy)
+		[]any{oid}, &o.name, &o.function, &o.left, &o.right, &o.negator, &o.strategy)
 	return o
 }
 

@@ -67,9 +67,7 @@ func (c *condition) testable() bool {
 		return true
 	case condNot:
 		switch arg := c.args[0]; arg.kind {
-		case condCompare:
-			return arg.strategy != btreeEqual
-		case condColumn, condLiteral, condValue, condValues, condValueIn, condValueNull:
+		case condCompare, condIn, condColumn, condLiteral, condValue, condValues, condValueIn, condValueNull:
 			return true
 		case condColumnNull:
 			return !arg.col.nullable || arg.literal == truthTrue

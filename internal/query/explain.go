@@ -23,6 +23,9 @@ type Explanation struct {
 	// Edge is the order by which a row that lies behind a full page does not
 	// count: "created desc, id".
 	Edge string
+	// Group is the row of a nested query's page behind which a row does not count:
+	// "2nd row of its user_id by created desc, id".
+	Group string
 	// Witnesses are the columns of which one row stands for all with its values;
 	// where it is not nil but empty, one stands for all.
 	Witnesses []string
@@ -50,6 +53,9 @@ func (x Explanation) String() string {
 	}
 	if x.Edge != "" {
 		b.WriteString(" not behind the page by " + x.Edge)
+	}
+	if x.Group != "" {
+		b.WriteString(" not behind the " + x.Group)
 	}
 	switch {
 	case len(x.Witnesses) > 0:
@@ -96,9 +102,17 @@ func (e *Endpoint) Explain(b *Binding) []Explanation {
 		if p := e.pages.edge; p != nil && p.ref == i {
 			x.Edge = orderName(p.cols)
 		}
+		x.Group = e.groupName(i, b)
 		out[i] = e.settleRung(x, b, i)
 	}
 	return out
+}
+
+func keyCount(n int) string {
+	if n == 1 {
+		return "1 key"
+	}
+	return fmt.Sprintf("%d keys", n)
 }
 
 // ExplainDeps describes what a stored answer of the binding depends on, one
@@ -118,13 +132,16 @@ func (e *Endpoint) ExplainDeps(deps []match.Dependency, b *Binding) []Explanatio
 				if slices.ContainsFunc(v.tests[i], func(o match.Test) bool { return sameTest(o, t) }) {
 					tests = append(tests, t)
 				} else {
-					keys = append(keys, fmt.Sprintf("%s in %d keys", columnName(t.Column, t.Part), len(t.Values)))
+					keys = append(keys, columnName(t.Column, t.Part)+" in "+keyCount(len(t.Values)))
 				}
 			}
 			x = e.explain(b, i, tests, d.Exact)
 			x.Keys = keys
 			if d.Edge != nil {
 				x.Edge = orderName(d.Edge.Order)
+			}
+			if d.Groups != nil {
+				x.Group = e.groupName(i, b)
 			}
 			if d.Witnesses != nil {
 				x.Witnesses = columnNames(d.Witnesses.For)
@@ -166,7 +183,7 @@ func (e *Endpoint) settleRung(x Explanation, b *Binding, ref int) Explanation {
 	case x.None:
 	case b.Variant() == Followed:
 		x.Rung = 2
-	case len(x.Tests)+len(x.Keys) > 0 || x.Witnesses != nil || x.Edge != "":
+	case len(x.Tests)+len(x.Keys) > 0 || x.Witnesses != nil || x.Edge != "" || x.Group != "":
 		x.Rung = 1
 	case t.followed:
 		x.Raise = "no condition on it is in force for these parameters"
@@ -257,11 +274,12 @@ func (m valueTexts) describe(t match.Test) string {
 	case match.Equal:
 		return name + " = " + m[t.Values[0]]
 	case match.In:
-		parts := make([]string, len(t.Values))
-		for i, v := range t.Values {
-			parts[i] = m[v]
+		return name + " in (" + m.list(t.Values) + ")"
+	case match.NotEqual:
+		if len(t.Values) == 1 {
+			return name + " <> " + m[t.Values[0]]
 		}
-		return name + " in (" + strings.Join(parts, ", ") + ")"
+		return name + " not in (" + m.list(t.Values) + ")"
 	case match.IsNull:
 		return name + " is null"
 	case match.NotNull:
@@ -279,4 +297,12 @@ func (m valueTexts) describe(t match.Test) string {
 	bound(">", t.Lo)
 	bound("<", t.Hi)
 	return strings.Join(parts, " and ")
+}
+
+func (m valueTexts) list(values []match.Datum) string {
+	parts := make([]string, len(values))
+	for i, v := range values {
+		parts[i] = m[v]
+	}
+	return strings.Join(parts, ", ")
 }

@@ -9,11 +9,11 @@ import (
 
 // finding is what must hold for a row to take part: the tests, each of one
 // column, or impossible when no row can. Joins are the pairs of columns that
-// have to be equal.
+// have to be equal, and apart those that must not be.
 type finding struct {
-	impossible bool
-	tests      []columnTest
-	joins      []*condition
+	impossible   bool
+	tests        []columnTest
+	joins, apart []*condition
 }
 
 type columnTest struct {
@@ -42,6 +42,8 @@ func (o outcome) find() finding {
 		return finding{tests: []columnTest{{o.col, o.test}}}
 	case condJoin:
 		return finding{joins: []*condition{o.join}}
+	case condNot:
+		return finding{apart: []*condition{o.join}}
 	case condAnd:
 		var all finding
 		for _, arg := range o.args {
@@ -51,6 +53,7 @@ func (o outcome) find() finding {
 			}
 			all.tests = append(all.tests, f.tests...)
 			all.joins = append(all.joins, f.joins...)
+			all.apart = append(all.apart, f.apart...)
 		}
 		return all
 	case condOr:
@@ -115,7 +118,10 @@ func (f finding) pin(as columnTest) ([]match.Datum, bool) {
 // own value, and where these fail a test of a.x they take no part, so neither
 // does it. The test has to be one that null fails, because an outer join may
 // have put a null in the place of a.x.
-func spread(tests [][]match.Test, joins []*condition) {
+//
+// For a.x <> b.y it is the other way round: where rows of a have one value only,
+// a row of b with that value meets none of them.
+func spread(tests [][]match.Test, joins, apart []*condition) {
 	for again := true; again; {
 		again = false
 		for _, j := range joins {
@@ -126,7 +132,32 @@ func spread(tests [][]match.Test, joins []*condition) {
 				again = true
 			}
 		}
+		for _, j := range apart {
+			if j.filtersOther && exclude(tests, j.col, j.other) {
+				again = true
+			}
+			if j.filtersCol && exclude(tests, j.other, j.col) {
+				again = true
+			}
+		}
 	}
+}
+
+// exclude returns whether it added a test.
+func exclude(tests [][]match.Test, from, to *columnRef) bool {
+	added := false
+	for _, t := range tests[from.ref] {
+		if t.Column != from.name || t.Part != from.part || t.Op != match.Equal || len(t.Values) != 1 {
+			continue
+		}
+		not := match.Test{
+			Column: to.name, Type: catalog.OID(to.typ), Part: to.part, Class: to.class, Op: match.NotEqual, Values: t.Values,
+		}
+		if addTest(&tests[to.ref], not) {
+			added = true
+		}
+	}
+	return added
 }
 
 // carry returns whether it added a test. Tests are only ever copied, so there

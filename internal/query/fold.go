@@ -8,7 +8,9 @@ import (
 // outcome is a condition whose parameters are known: a literal, a test of one
 // column, a combination, or something that tidemark does not follow.
 type outcome struct {
-	kind conditionKind // condUnknown, condLiteral, condAnd, condOr, condIsTrue, condCompare, condJoin
+	// kind is condUnknown, condLiteral, condAnd, condOr, condIsTrue, condCompare,
+	// condJoin, or condNot, which is the negation of a condJoin.
+	kind conditionKind
 	join *condition
 	lit  truth
 	args []outcome
@@ -16,6 +18,8 @@ type outcome struct {
 	test match.Test
 	// implied says that the test may be true where the condition is not.
 	implied bool
+	// nulls says that the condition is null where the test is false.
+	nulls bool
 }
 
 func literal(t truth) outcome { return outcome{kind: condLiteral, lit: t} }
@@ -153,10 +157,22 @@ func negate(o outcome) outcome {
 			n.args = append(n.args, negate(arg))
 		}
 		return n
+	case condJoin:
+		// A condAmong is of any row of a query, and not of one.
+		if o.join.kind == condJoin {
+			return outcome{kind: condNot, join: o.join}
+		}
+	case condNot:
+		return outcome{kind: condJoin, join: o.join}
 	case condCompare:
-		// What is true where the condition is says nothing of where it is not, and
-		// one element says nothing of the others.
-		if !o.implied && o.col.part.Kind != match.Element {
+		switch {
+		case o.implied, o.col.part.Kind == match.Element:
+			// What is true where the condition is says nothing of where it is not,
+			// and one element says nothing of the others.
+		case o.nulls:
+			// False or null, which make a difference below another negation only.
+			return outcome{kind: condIsTrue, args: []outcome{literal(truthFalse)}}
+		default:
 			return opposite(o)
 		}
 	}
@@ -176,9 +192,14 @@ func opposite(o outcome) outcome {
 		}
 		t.Lo, t.Hi = t.Hi, t.Lo
 		t.Lo.Inclusive, t.Hi.Inclusive = t.Lo.Set && !t.Lo.Inclusive, t.Hi.Set && !t.Hi.Inclusive
+	case match.In:
+		t.Op = match.NotEqual
+	case match.NotEqual:
+		t = in(t, t.Values)
 	case match.Equal:
 		if t.Class != match.ClassBool {
-			return outcome{}
+			t.Op = match.NotEqual
+			break
 		}
 		text := "t"
 		if yes, _ := match.ParseDatum(match.ClassBool, []byte("t")); t.Values[0] == yes {
@@ -256,7 +277,7 @@ func (c *condition) foldIn(args []argument) outcome {
 	}
 	o := test(c.col, match.Test{Op: match.In}, values...)
 	if o.kind == condCompare {
-		o.test = in(o.test, o.test.Values)
+		o.test, o.nulls = in(o.test, o.test.Values), nulls
 	}
 	return o
 }

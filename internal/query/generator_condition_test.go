@@ -50,12 +50,13 @@ func (g *generator) leaf(cols, outer []named) string {
 	case 3:
 		return fmt.Sprintf("%s %s %s", g.scalar(c.typ), op, x)
 	case 4:
-		return fmt.Sprintf("%s IN (%s, %s)", x, g.scalar(c.typ), g.scalar(c.typ))
+		return fmt.Sprintf("%s %s (%s, %s)", x, g.choose("IN", "NOT IN"), g.scalar(c.typ), g.scalar(c.typ))
 	case 5:
+		any := g.choose("= ANY", "= ANY", "= ANY", "<> ALL", "<> ALL", "<> ANY", "= ALL")
 		if c.typ == "int" || c.typ == "text" {
-			return fmt.Sprintf("%s = ANY (%s)", x, g.choose(g.param(c.typ+"[]"), g.literal(c.typ+"[]", false)))
+			return fmt.Sprintf("%s %s (%s)", x, any, g.choose(g.param(c.typ+"[]"), g.literal(c.typ+"[]", false)))
 		}
-		return fmt.Sprintf("%s = ANY (ARRAY[%s, %s])", x, g.literal(c.typ, true), g.literal(c.typ, true))
+		return fmt.Sprintf("%s %s (ARRAY[%s, %s])", x, any, g.literal(c.typ, true), g.literal(c.typ, true))
 	case 6:
 		return fmt.Sprintf("%s BETWEEN %s AND %s", x, g.scalar(c.typ), g.scalar(c.typ))
 	case 7:

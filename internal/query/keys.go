@@ -26,6 +26,7 @@ type keyStatement struct {
 	single, many string
 	restricts    []restriction
 	witness      *witnessPlan
+	group        *groupPlan
 }
 
 // restriction says that a column has to be one of the values in a column of the
@@ -76,6 +77,7 @@ func (e *Endpoint) KeyTypes() []uint32 {
 func (b *Binding) Refine(p Placed, keys []KeyRows) []match.Dependency {
 	e, v := b.Endpoint, b.verdict()
 	witnesses := map[int]*match.Witnesses{}
+	groups := map[int]*match.Groups{}
 	for i, s := range e.keys {
 		if i >= len(keys) || keys[i].Cut || len(keys[i].Rows) > MaxKeyRows {
 			continue
@@ -85,6 +87,9 @@ func (b *Binding) Refine(p Placed, keys []KeyRows) []match.Dependency {
 				addTest(&v.tests[r.col.ref], t)
 			}
 		}
+		if g := s.group; g != nil {
+			groups[g.ref] = match.NewGroups(g.same, g.order, keys[i].Rows)
+		}
 		if w := s.witness; w != nil {
 			witnesses[w.ref] = match.NewWitnesses(w.same, w.key, keys[i].Rows)
 		}
@@ -92,7 +97,7 @@ func (b *Binding) Refine(p Placed, keys []KeyRows) []match.Dependency {
 	out := v.dependencies(e)
 	for i := range out {
 		ref := slices.Index(e.Reads, out[i].Reads)
-		out[i].Witnesses = witnesses[ref]
+		out[i].Groups, out[i].Witnesses = groups[ref], witnesses[ref]
 		if e.pages.edge != nil && e.pages.edge.ref == ref {
 			out[i].Edge = p.Edge
 		}
@@ -103,6 +108,9 @@ func (b *Binding) Refine(p Placed, keys []KeyRows) []match.Dependency {
 // test returns the test that the column is one of the values.
 func (r restriction) test(rows []change.Row) (match.Test, bool) {
 	t := match.Test{Column: r.col.name, Type: catalog.OID(r.col.typ), Part: r.col.part, Class: r.col.class, Op: match.In}
+	if !ruleKeys && len(rows) > 0 {
+		rows = rows[:len(rows)-1]
+	}
 	seen := make(map[match.Datum]bool, len(rows))
 	for _, row := range rows {
 		if r.at >= len(row) || row[r.at].Kind == change.Absent {
@@ -135,6 +143,7 @@ func (a *analysis) keys(e *Endpoint) {
 	for _, ref := range t.order {
 		a.keysOf(e, t, ref, all)
 	}
+	a.groups(e, t)
 	a.witnesses(e, t)
 	for _, ref := range a.refs {
 		e.targets = append(e.targets, a.target(e, t, ref))
@@ -355,8 +364,8 @@ func (c *condition) mentions(ref int) bool {
 // ask adds a statement, if there is room and Postgres takes it from this role.
 func (a *analysis) ask(e *Endpoint, s keyStatement) {
 	for i := range e.keys {
-		if e.keys[i].single == s.single && s.witness == nil && e.keys[i].witness == nil {
-			e.keys[i].restricts = append(e.keys[i].restricts, s.restricts...)
+		if o := &e.keys[i]; o.single == s.single && len(o.restricts) > 0 && len(s.restricts) > 0 {
+			o.restricts = append(o.restricts, s.restricts...)
 			return
 		}
 	}

@@ -322,7 +322,7 @@ func passesTest(t match.Test, v *string) bool {
 		return true
 	}
 	if t.Op != match.Range {
-		return slices.Contains(t.Values, d)
+		return slices.Contains(t.Values, d) != (t.Op == match.NotEqual)
 	}
 	if t.Lo.Set {
 		if c := d.Compare(t.Lo.Value); c < 0 || c == 0 && !t.Lo.Inclusive {

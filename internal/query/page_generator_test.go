@@ -121,7 +121,7 @@ func (g *pageGenerator) argument(name string) (string, bool) {
 func (g *pageGenerator) condition() string {
 	one := func() string {
 		return g.choose("i.owner = :x", "i.owner = :x", "i.a > :y", "i.a = :x", "i.a BETWEEN 1 AND :y", "i.t = :s", "i.bo", "NOT i.bo", "i.b IS NULL",
-			"i.n >= 0", "i.id <> :x", "lower(i.t) = :s", "i.a IN (1, 2, :y)", "(:x::int IS NULL OR i.owner = :x)", "i.owner = ANY (:list::int[])",
+			"i.n >= 0", "i.id <> :x", "i.a NOT IN (1, :y)", "i.owner <> ALL (:list::int[])", "NOT (i.t = :s)", "i.m <> :mood", "NOT (i.a IN (3, :x))", "i.bo <> true", "lower(i.t) = :s", "i.a IN (1, 2, :y)", "(:x::int IS NULL OR i.owner = :x)", "i.owner = ANY (:list::int[])",
 			"i.m = :mood", "i.p = :pos::positive", "i.tz <= :when", "i.d IS NOT NULL", "(i.a = 1 OR i.a = :x)", "true")
 	}
 	out := one()
@@ -190,7 +190,7 @@ func (g *pageGenerator) statement() string {
 		if limit == " LIMIT 1" {
 			one = g.maybe("-- result: one\n")
 		}
-		where := g.choose("", " WHERE i.owner = :x", " WHERE i.owner = :x AND i.a > :y", " WHERE i.m = :mood", " WHERE "+g.condition())
+		where := g.choose("", " WHERE i.owner = :x", " WHERE i.owner = :x AND i.a > :y", " WHERE i.m = :mood", " WHERE i.owner <> ALL (:list::int[])", " WHERE "+g.condition())
 		return one + "SELECT " + g.choose(list(), list(), "*") + " FROM item i" + where + g.order("i.", pageColumns, "i.id") + limit
 	case 4:
 		// Some by a key of two columns.
@@ -230,7 +230,7 @@ func (g *pageGenerator) statement() string {
 		return "SELECT i.id, i.t, (SELECT count(*) FROM item j WHERE j.owner = i.owner AND j.a < i.a) AS less FROM item i WHERE " +
 			g.maybe("NOT ") + "EXISTS (SELECT 1 FROM item k WHERE k.owner = i.owner AND k.a = :y)" + g.order("i.", pageColumns, "i.id") + g.limit()
 	case 11:
-		return "SELECT i.id AS i, j.id AS j, j.t FROM item i" + g.choose(" JOIN ", " LEFT JOIN ") + "item j ON j.owner = i.owner AND j.a > i.a" +
+		return "SELECT i.id AS i, j.id AS j, j.t FROM item i" + g.choose(" JOIN ", " LEFT JOIN ") + "item j ON j.owner = i.owner AND j." + g.choose("a > i.a", "id <> i.id") + g.choose("", " WHERE i.id = :id") +
 			g.order(g.choose("i.", "j."), pageColumns, "i.id", "j.id") + g.limit()
 	case 13:
 		// Those that look at all rows, or have an order of their own.

@@ -66,7 +66,11 @@ func testRefine(t *testing.T, w *world) {
 	for _, s := range slices.Sorted(maps.Keys(o.shapes)) {
 		t.Logf("%-12s %v", s, o.shapes[s])
 	}
-	t.Logf("all          %v; not analysed: %d; keys %d, cut short %d", &o.all, o.refused, o.keys, o.many)
+	t.Logf("all          %v; not analysed: %d; keys %d, cut short %d; ends of groups %d, behind them %d",
+		&o.all, o.refused, o.keys, o.many, o.ends, o.behind)
+	if *refineSeed == 0 && w.name == "nested" && (o.ends < len(seeds) || o.behind < len(seeds)) {
+		t.Error("the random nested pages test too little")
+	}
 	if *refineSeed == 0 && (o.all.changed == 0 || o.all.spared == 0 || o.keys == 0 || o.refused > 20+len(seeds)/4) {
 		t.Error("the random queries test too little")
 	}
@@ -93,6 +97,8 @@ type refineOracle struct {
 	all       tally
 
 	refused, keys, many int
+	// ends counts full groups, and behind the changes spared because of them.
+	ends, behind int
 }
 
 func relationOf(t *testing.T, conn *pgx.Conn, table string) *catalog.Relation {
@@ -242,7 +248,13 @@ func checkMany(t *testing.T, conn *pgx.Conn, sql string, args [][]byte, want []c
 
 func (o *refineOracle) binding(seed uint64, rnd *rand.Rand, q *randomQuery, b *Binding) {
 	deps, placed, keys := refined(o.t, o.conn, b)
-	static := b.Deps()
+	static, ungrouped := b.Deps(), slices.Clone(deps)
+	for i := range ungrouped {
+		if g := ungrouped[i].Groups; g != nil {
+			o.ends += g.Len()
+		}
+		ungrouped[i].Groups = nil
+	}
 	for _, k := range keys {
 		if o.keys++; k.Cut {
 			o.many++
@@ -272,6 +284,9 @@ func (o *refineOracle) binding(seed uint64, rnd *rand.Rand, q *randomQuery, b *B
 				o.t.Errorf("seed %d: a change that changes the answer does not touch it\n%s\nwith %s\n%s\nkeys %s edge %v\ntable %s: %s -> %s\nafter %d others\nanswer: %s\n     -> %s",
 					seed, q.sql, b.Key, explained(b), showKeys(b, keys), placed.Edge, tables[i], showTexts(r.Old), showTexts(r.New), i, results[i].Answer, r.Answer)
 				return
+			}
+			if !touched && match.Affects(ungrouped, c) {
+				o.behind++
 			}
 			if i == 0 {
 				for _, s := range append(slices.Clone(q.shapes), "") {

@@ -245,6 +245,9 @@ func (c *condition) strict() bool {
 		return c.literal == truthFalse
 	case condIsTrue:
 		return c.args[0].strict()
+	case condNot:
+		// Not so of IN: null is not in an empty list.
+		return c.args[0].kind == condCompare || c.args[0].kind == condColumn
 	case condAnd:
 		for _, arg := range c.args {
 			if arg.strict() {

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 //	analyze [query]  analyse the input as an endpoint, bind the query string,
 //	                 and explain; or print the problems
 func TestShapes(t *testing.T) {
-	for _, name := range []string{"reads", "refusals", "rows", "keys", "security", "json17"} {
+	for _, name := range []string{"reads", "refusals", "rows", "keys", "groups", "security", "json17"} {
 		t.Run(name, func(t *testing.T) {
 			path := "testdata/" + name + ".txt"
 			text, err := os.ReadFile(path)

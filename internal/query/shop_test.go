@@ -129,6 +129,51 @@ var chosen = []string{
 	`SELECT p.id FROM proj p WHERE p.org_id = :id AND NOT EXISTS (SELECT 1 FROM task t WHERE t.proj_id = p.id AND t.usr_id = p.owner)`,
 	`SELECT p.id FROM proj p WHERE p.org_id = :id AND EXISTS (SELECT 1 FROM task WHERE state = :text)`,
 	`SELECT count(*) FROM usr u WHERE u.org_id = :id AND u.id IN (SELECT t.usr_id FROM task t WHERE t.proj_id = u.org_id)`,
+	// All but one, of one that a parameter names.
+	`SELECT b.id, b.state FROM task a JOIN task b ON b.proj_id = a.proj_id AND b.id <> a.id WHERE a.id = :id`,
+	`SELECT b.id, b.state FROM task a, task b WHERE a.id = :id AND NOT (a.id = b.usr_id)`,
+	`SELECT a.state, b.id, b.title FROM task a LEFT JOIN task b ON b.usr_id <> a.id WHERE a.id = :id`,
+	`SELECT a.state, b.id FROM task a RIGHT JOIN task b ON b.id <> a.id AND a.id = :id`,
+	`SELECT a.id, b.state FROM task a LEFT JOIN task b ON b.id <> a.id AND b.id = :id`,
+	`SELECT a.id, b.id FROM task a JOIN task b ON b.id <> a.id WHERE a.id IN (:id, :int) AND b.prio = :int`,
+	`SELECT u.name, t.id FROM usr u JOIN task t ON t.usr_id <> u.id WHERE u.id = :id`,
+	`SELECT u.name, t.id FROM usr u JOIN task t ON t.usr_id <> u.id WHERE u.id IN (:id, :int)`,
+	`SELECT u.name, t.id FROM usr u LEFT JOIN task t ON u.id <> t.usr_id WHERE u.id = :id`,
+	`SELECT u.name, t.id FROM usr u RIGHT JOIN task t ON t.usr_id <> u.id AND u.id = :id`,
+	`SELECT u.name, t.id FROM usr u RIGHT JOIN task t ON u.id <> t.usr_id AND u.id = :id`,
+	`SELECT u.id, t.id FROM usr u LEFT JOIN task t ON u.org_id <> t.usr_id AND t.usr_id = :id`,
+	`SELECT u.name, t.id FROM usr u JOIN task t ON NOT (u.id <> t.usr_id) WHERE u.id = :id AND t.prio <> :int`,
+	`SELECT u.name, t.id FROM usr u JOIN task t ON u.id <> t.usr_id OR t.prio = :int WHERE u.id = :id`,
+	`SELECT t.id FROM task t WHERE t.id = :id AND NOT EXISTS (SELECT 1 FROM task o WHERE o.proj_id = t.proj_id AND o.id <> t.id)`,
+	`SELECT p.id FROM proj p WHERE p.owner <> (SELECT u.id FROM usr u WHERE u.id = :id)`,
+	`SELECT p.id, t.id FROM proj p CROSS JOIN LATERAL (SELECT * FROM task t WHERE t.proj_id = p.id AND t.usr_id <> p.owner ORDER BY t.prio, t.id LIMIT 2) t WHERE p.owner = :id`,
+	`WITH w AS (SELECT id, parent, state FROM task) SELECT y.id, y.state FROM w x JOIN w y ON y.id <> x.id WHERE x.id = :id`,
+	`SELECT t.id FROM task t WHERE t.id <> t.parent AND t.parent = :id`,
+	`SELECT p.id, t.id FROM proj p LEFT JOIN task t ON t.proj_id = p.id WHERE p.org_id = :id AND t.state <> :text`,
+	// A null in a list, and none at all.
+	`SELECT id FROM task WHERE usr_id NOT IN (1, NULL, :id)`,
+	`SELECT id FROM task WHERE NOT (usr_id NOT IN (1, NULL, :id))`,
+	`SELECT id FROM task WHERE NOT (usr_id IN (1, :id)) OR prio = :int`,
+	`SELECT id FROM task WHERE usr_id <> :id OR usr_id = :int`,
+	`SELECT id FROM task WHERE usr_id <> ANY (ARRAY[1, :id])`,
+	`SELECT id FROM task WHERE usr_id = :id OR NOT (usr_id IN (2, :int))`,
+	`SELECT id FROM task WHERE (usr_id NOT IN (1, :id) OR :int IS NULL) AND state <> ALL ('{}')`,
+	`SELECT p.id, t.id FROM proj p LEFT JOIN task t ON t.proj_id = p.id WHERE p.org_id = :id AND t.state <> ALL ('{}')`,
+	// Nested pages.
+	`SELECT m.usr_id, l.id, l.n FROM member m CROSS JOIN LATERAL (SELECT t.id, t.n FROM task t WHERE t.usr_id = m.usr_id AND t.state = 'a'
+		ORDER BY t.n DESC, t.id DESC LIMIT 2) l WHERE m.proj_id = :id`,
+	`SELECT u.id, l.id, l.prio FROM usr u LEFT JOIN LATERAL (SELECT * FROM task t WHERE t.usr_id = u.id AND (t.state = :text OR t.prio > :int)
+		ORDER BY t.prio, t.n NULLS FIRST, t.id LIMIT :int OFFSET :int) l ON l.prio < 3 WHERE u.org_id = :id`,
+	`SELECT p.id, (SELECT t.title FROM task t WHERE t.proj_id = p.id AND p.owner = t.usr_id ORDER BY t.n DESC NULLS LAST, t.id LIMIT 1) FROM proj p WHERE p.org_id = :id`,
+	`SELECT p.id, p.made, ARRAY(SELECT t.id FROM task t WHERE t.proj_id = p.id AND t.prio <> :int ORDER BY t.prio DESC, t.id LIMIT 2) FROM proj p ORDER BY p.made, p.id LIMIT 2 -- ordered`,
+	`SELECT p.id FROM proj p WHERE p.owner = (SELECT t.usr_id FROM task t WHERE t.proj_id = p.id ORDER BY t.prio, t.id OFFSET 1 LIMIT 1)`,
+	`SELECT x.id, x.n, y.id FROM (SELECT * FROM task WHERE state = :text ORDER BY n DESC, id LIMIT 2) x LEFT JOIN (SELECT * FROM task ORDER BY prio, id LIMIT :int) y ON y.parent = x.id`,
+	`SELECT o.id, l.id, l.t FROM org o CROSS JOIN LATERAL (SELECT p.id, (SELECT max(t.prio) FROM task t WHERE t.proj_id = p.id) AS t FROM proj p WHERE p.org_id = o.id
+		ORDER BY p.made DESC, p.id LIMIT 2) l WHERE o.region = :text`,
+	`SELECT u.id FROM usr u WHERE u.org_id IN (SELECT p.org_id FROM proj p WHERE p.owner = u.id ORDER BY p.prio DESC, p.id LIMIT 2) AND u.active`,
+	`SELECT u.id, l.id FROM usr u CROSS JOIN LATERAL (SELECT t.id FROM task t WHERE t.usr_id = u.id AND t.prio < u.org_id ORDER BY t.prio, t.id LIMIT 1) l WHERE u.org_id = :id`,
+	`SELECT u.id, l.id FROM usr u CROSS JOIN LATERAL (SELECT t.id FROM task t WHERE t.usr_id = u.id AND t.title || '' <> 'a' ORDER BY t.prio, t.id LIMIT 1) l WHERE u.org_id = :id`,
+	`SELECT m.proj_id, l.id FROM member m JOIN proj p ON p.id = m.proj_id CROSS JOIN LATERAL (SELECT t.id FROM task t WHERE t.usr_id = m.usr_id AND t.proj_id = p.id ORDER BY t.prio, t.id LIMIT 1) l WHERE m.role = :text`,
 	// Parts.
 	`SELECT id FROM usr WHERE meta->>'k' = :text`,
 	`SELECT u.id, t.title FROM usr u JOIN task t ON t.state = u.meta->>'k' WHERE u.org_id = :id`,
@@ -256,6 +301,10 @@ var worlds = []world{
 			return m + "::" + sqlType(m[2:])
 		})
 		return randomQuery{sql, g.params, nil, g.ordered, g.value, g.literal, g.row}
+	}},
+	{"nested", nestedSchema, "none", []string{"node", "leaf", "leaf_child", "leaf"}, nestedColumns, func(rnd *rand.Rand) randomQuery {
+		g := &nested{rnd: rnd}
+		return g.statement()
 	}},
 	{"views", oracleSchema + attemptsFunction, "oracle_reader", []string{"a", "a", "b", "b", "a_child", "secret"}, tableColumns, func(rnd *rand.Rand) randomQuery {
 		g := &generator{rnd: rnd}
@@ -386,7 +435,7 @@ func (g *shop) filter(cols []col) string {
 	}
 	switch g.rnd.IntN(9) {
 	case 0:
-		return x + " IN (" + g.scalar(c.typ) + ", " + g.scalar(c.typ) + ")"
+		return x + g.choose(" IN (", " IN (", " NOT IN (") + g.scalar(c.typ) + ", " + g.scalar(c.typ) + ")"
 	case 1:
 		if c.typ != "text" {
 			return x + g.choose(" < ", " >= ", " > ", " <= ") + g.scalar(c.typ)
@@ -408,6 +457,16 @@ func (g *shop) filter(cols []col) string {
 	return x + " = " + g.scalar(c.typ)
 }
 
+// other says that a row is not one that is in scope already.
+func (g *shop) other(cols, beside []col) string {
+	for range 10 {
+		if x, y := g.pick(cols), g.pick(beside); x.typ == "id" && y.typ == "id" {
+			return g.choose(x.String()+" <> "+y.String(), "NOT ("+y.String()+" = "+x.String()+")")
+		}
+	}
+	return "true"
+}
+
 // nested is a condition with a query about a linked table.
 func (g *shop) nested(cols []col, depth int) string {
 	table, alias, on := g.link(cols)
@@ -416,6 +475,9 @@ func (g *shop) nested(cols []col, depth int) string {
 	where := ""
 	if g.one(2) {
 		where += " AND " + g.filter(inner)
+	}
+	if g.one(4) {
+		where += " AND " + g.other(inner, cols)
 	}
 	if depth > 0 && g.one(3) {
 		t, al, jo := g.link(inner)
@@ -467,7 +529,11 @@ func (g *shop) body() (from, where string, cols []col) {
 	for range []int{0, 1, 1, 2, 2, 3}[g.rnd.IntN(6)] {
 		t, al, on := g.link(cols)
 		more := g.columnsOf(al, t)
-		switch g.rnd.IntN(8) {
+		kind := g.rnd.IntN(8)
+		if kind != 2 && g.one(4) {
+			on += " AND " + g.other(more, root)
+		}
+		switch kind {
 		case 0, 1:
 			g.shape("left join")
 			if g.one(3) {
@@ -484,16 +550,12 @@ func (g *shop) body() (from, where string, cols []col) {
 			from += " RIGHT JOIN " + t + " " + al + " ON " + on
 		case 3:
 			g.shape("lateral")
-			var out []string
-			for _, c := range more {
-				out = append(out, c.name)
-			}
 			inner := "SELECT * FROM " + t + " " + al + " WHERE " + on
 			if g.one(2) {
 				inner += " AND " + g.filter(more)
 			}
 			if g.one(2) {
-				inner += " ORDER BY " + strings.Join(out, ", ") + " LIMIT 2"
+				inner += g.cut(more)
 			}
 			from += g.choose(" CROSS JOIN LATERAL (", ", LATERAL (") + inner + ") " + al
 		default:
@@ -622,6 +684,10 @@ func (g *shop) statement() string {
 		g.shape("scalar")
 		t, al, on := g.link(cols)
 		inner := g.columnsOf(al, t)
+		if g.one(2) {
+			g.shape("page of its own")
+			return "SELECT " + strings.Join(out, ", ") + ", " + g.nestedPage(t, al, on, inner) + " FROM " + from + where
+		}
 		return "SELECT " + strings.Join(out, ", ") + ", (SELECT " + g.choose("count(*)", "max("+g.number(inner)+")") + " FROM " + t + " " + al + " WHERE " + on + ") FROM " + from + where
 	case 10:
 		g.shape("subquery")

@@ -74,17 +74,7 @@ func (a *analysis) single(ref *tableRef, same []*columnRef, conditions []*condit
 // for other levels. The conditions are all that can be written exactly.
 func (a *analysis) asked(l *level) (ref *tableRef, same []*columnRef, conditions []*condition) {
 	q := l.query
-	if q == nil || len(l.top) != 1 || q.Child("setOperations") != nil || q.Bool("hasAggs") || q.Bool("hasWindowFuncs") ||
-		q.Bool("hasTargetSRFs") || q.Bool("hasDistinctOn") || len(q.List("groupClause")) > 0 || len(q.List("groupingSets")) > 0 ||
-		q.Child("havingQual") != nil || q.Child("limitOffset") != nil {
-		return nil, nil, nil
-	}
-	for n, nullable := range l.top {
-		if e := l.lookup(n); e != nil && !nullable && e.node.Child("tablesample") == nil {
-			ref = e.ref
-		}
-	}
-	if ref == nil || ref.loose || a.srv.secured(ref.rel, ref.reader) || !a.readable(ref) {
+	if ref = a.alone(l); ref == nil || q.Child("limitOffset") != nil {
 		return nil, nil, nil
 	}
 	kind, nested := a.sublinks[conjunct{l.parent, q}]
@@ -94,7 +84,7 @@ func (a *analysis) asked(l *level) (ref *tableRef, same []*columnRef, conditions
 	case !exists:
 		return nil, nil, nil
 	default:
-		if s := a.scalar(l.frame, limit); s == nil || s.kind != scalarConst || s.item.null || s.item.text == "0" {
+		if v, known := a.scalar(l.frame, limit).value(nil); !known || v.null || v.text == "0" {
 			return nil, nil, nil
 		}
 	}
@@ -116,24 +106,56 @@ func (a *analysis) asked(l *level) (ref *tableRef, same []*columnRef, conditions
 			}
 		}
 	}
-	for _, n := range conjuncts(q.Child("jointree").Child("quals")) {
-		c := a.condition(scope{l, l.top}, n)
-		switch {
-		case c.kind == condJoin && c.filtersCol && !c.filtersOther && c.other.ref != ref.index:
-			if same = a.withIdentity(same, c.col); same == nil {
-				return nil, nil, nil
-			}
-		case c.kind == condJoin && c.filtersOther && !c.filtersCol && c.col.ref != ref.index:
-			if same = a.withIdentity(same, c.other); same == nil {
-				return nil, nil, nil
-			}
-		case c.subject() == ref.index:
-			conditions = append(conditions, c)
-		default:
+	joins, conditions, ok := a.correlated(l, ref)
+	if !ok {
+		return nil, nil, nil
+	}
+	for _, j := range joins {
+		if same = a.withIdentity(same, j.to); same == nil {
 			return nil, nil, nil
 		}
 	}
 	return ref, same, conditions
+}
+
+// alone returns the only table of a level that shows its rows one by one, if
+// statements of the session's own see the same of them; or nil.
+func (a *analysis) alone(l *level) (ref *tableRef) {
+	q := l.query
+	if q == nil || len(l.top) != 1 || q.Child("setOperations") != nil || q.Bool("hasAggs") || q.Bool("hasWindowFuncs") ||
+		q.Bool("hasTargetSRFs") || q.Bool("hasDistinctOn") || len(q.List("groupClause")) > 0 || len(q.List("groupingSets")) > 0 ||
+		q.Child("havingQual") != nil {
+		return nil
+	}
+	for n, nullable := range l.top {
+		if e := l.lookup(n); e != nil && !nullable && e.node.Child("tablesample") == nil {
+			ref = e.ref
+		}
+	}
+	if ref == nil || ref.loose || a.srv.secured(ref.rel, ref.reader) || !a.readable(ref) {
+		return nil
+	}
+	return ref
+}
+
+// correlated parts the conditions of a level over one table: columns that have to
+// equal some of rows around, and what is about the table alone. It returns false
+// where there are others.
+func (a *analysis) correlated(l *level, ref *tableRef) (joins []edge, conditions []*condition, ok bool) {
+	for _, n := range conjuncts(l.query.Child("jointree").Child("quals")) {
+		c := a.condition(scope{l, l.top}, n)
+		switch {
+		case c.kind == condJoin && c.filtersCol && !c.filtersOther && c.other.ref != ref.index:
+			joins = append(joins, edge{from: c.other, to: c.col})
+		case c.kind == condJoin && c.filtersOther && !c.filtersCol && c.col.ref != ref.index:
+			joins = append(joins, edge{from: c.col, to: c.other})
+		case c.subject() == ref.index:
+			conditions = append(conditions, c)
+		default:
+			return nil, nil, false
+		}
+	}
+	return joins, conditions, true
 }
 
 // withIdentity adds a column whose values are told apart as Postgres does; nil

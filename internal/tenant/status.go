@@ -176,8 +176,9 @@ type Explanation struct {
 	Distrusted string
 }
 
-// Explain describes the answer of a path with its query.
-func (t *Tenant) Explain(path, rawQuery string) (*Explanation, error) {
+// Explain describes the answer of a path with its query. Of an answer in memory it
+// tells what it depends on, as the database says now: that takes a query.
+func (t *Tenant) Explain(ctx context.Context, path, rawQuery string) (*Explanation, error) {
 	set := t.endpoints.Load()
 	s, b, err := set.bind(path, rawQuery)
 	if err != nil {
@@ -189,6 +190,12 @@ func (t *Tenant) Explain(path, rawQuery string) (*Explanation, error) {
 	}
 	d, _ := t.store.Describe(b.Key)
 	x.Kept, x.Bytes, x.Followed, x.Last, x.Reads = d.Kept, d.Bytes, d.Followed, d.Ended, d.Reads
+	if d.Refined {
+		q := t.query(set, s, b)
+		if res, err := q.Source.Fill(ctx, []*answer.Query{q}); err == nil {
+			x.Dependencies = s.endpoint.ExplainDeps(res[0].Deps, b)
+		}
+	}
 	if v := d.Current; v != nil {
 		x.From, x.To = v.Interval()
 		x.Cached, x.Filled, x.Expires, x.Ended = x.To == 0, v.Filled, v.Expires(), v.Reason()

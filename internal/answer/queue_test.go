@@ -139,10 +139,11 @@ func TestFillsShareSlots(t *testing.T) {
 	close(s.gate)
 	wg.Wait()
 	calls, answers := s.filled()
-	if calls != 7 || answers != 42 || s.most > 2 {
-		t.Errorf("%d calls for %d answers, %d at once; want 7 for 42, 2 at once", calls, answers, s.most)
+	// Seven, or some more where the first took so long that batches are smaller.
+	if calls < 7 || calls > 20 || answers != 42 || s.most > 2 {
+		t.Errorf("%d calls for %d answers, %d at once; want about 7 for 42, 2 at once", calls, answers, s.most)
 	}
-	if g := s.group; g.Fills.Load() != 7 || g.Filled.Load() != 42 {
+	if g := s.group; g.Fills.Load() != int64(calls) || g.Filled.Load() != 42 {
 		t.Errorf("counted: %d fills, %d filled", g.Fills.Load(), g.Filled.Load())
 	}
 }
@@ -274,5 +275,29 @@ func TestPinnedQueriesTakeSlots(t *testing.T) {
 	}
 	if st := s.store.Stats(); st.Filling != 0 {
 		t.Errorf("%d slots are in use", st.Filling)
+	}
+}
+
+// TestBatchTakesNoLonger bounds a batch by the time that one of its fills takes.
+func TestBatchTakesNoLonger(t *testing.T) {
+	g := &Group{Batch: 100}
+	for _, c := range []struct {
+		took time.Duration
+		want int
+	}{
+		{0, firstBatch}, {time.Microsecond, 100}, {time.Millisecond, 50}, {20 * time.Millisecond, 2}, {time.Second, 1},
+	} {
+		if g.took = c.took; g.batch() != c.want {
+			t.Errorf("fills of %v each: %d together, want %d", c.took, g.batch(), c.want)
+		}
+	}
+	q := queueOf(100, 100)
+	q.slots = 8
+	g.running = [priorities]int{demand: 2}
+	if g.took = time.Millisecond; !q.held(g, demand) || q.held(g, background) {
+		t.Error("quick fills have more than a quarter of the slots, or keep the other priority waiting")
+	}
+	if g.took = time.Second; q.held(g, demand) {
+		t.Error("slow fills wait for each other")
 	}
 }

@@ -8,7 +8,10 @@
 //	Analyze     File → Endpoint      what it means and reads, by the server's own analysis
 //	Bind        Endpoint → Binding   one set of parameters: the key of an answer (pure)
 //	Deps        Binding → match.Dependency, one per reference to a table (pure)
-//	Refine      Binding, what it returned → the same for that one answer (pure)
+//	Statement   Endpoint → the SQL that a fill runs, for one binding or for many
+//	Place       Binding, rows → which of them are shown, and the edge of the page (pure)
+//	Refine      Binding, what the key statements returned → the dependencies of that one answer (pure)
+//	Follow      Binding, rows → the patch.State by which it needs no further query (pure)
 //
 // Contract: a statement is analysed by Postgres and never by tidemark. Every
 // table that it can read, through views, functions and row security, is among

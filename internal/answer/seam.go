@@ -254,6 +254,9 @@ func (s *Store) Connected() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.session++
+	// The ids of transactions that a crash undid are given again, so a snapshot
+	// from before it says nothing of those that come now.
+	s.history.candidate = nil
 	s.frozen.Store(false)
 }
 

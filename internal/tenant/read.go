@@ -94,7 +94,7 @@ func (t *Tenant) read(ctx context.Context, path, rawQuery string, req revision.R
 	if err != nil {
 		return Reply{}, err
 	}
-	for again := false; ; again = true {
+	for n := 0; ; n++ {
 		set := t.endpoints.Load()
 		s, b, err := set.bind(path, rawQuery)
 		if err != nil {
@@ -110,7 +110,7 @@ func (t *Tenant) read(ctx context.Context, path, rawQuery string, req revision.R
 				MaxStaleness: t.opts.MaxStaleness, Unreached: pass.Unreached,
 			})
 		}
-		if errors.Is(err, answer.ErrPlanOutdated) || !again && overtaken(err) {
+		if errors.Is(err, answer.ErrPlanOutdated) || n < maxOvertaken && overtaken(err) {
 			if err := t.awaitReplan(wait, set); err != nil {
 				return Reply{}, err
 			}
@@ -127,6 +127,10 @@ func (t *Tenant) read(ctx context.Context, path, rawQuery string, req revision.R
 		}, nil
 	}
 }
+
+// maxOvertaken is how often one request waits for another analysis because its
+// statement failed: definitions may change faster than they are analysed.
+const maxOvertaken = 5
 
 // overtaken reports whether a statement failed that was analysed well: a
 // definition must have changed, and another analysis may have another statement.

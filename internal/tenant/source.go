@@ -131,6 +131,11 @@ func (s *source) Fill(ctx context.Context, queries []*answer.Query) ([]answer.Re
 func (s *source) FillAt(ctx context.Context, p *answer.Pin) (answer.Result, error) {
 	res, err := s.run(ctx, []*source{s}, p)
 	if err == nil {
+		// The names of snapshots begin anew when the server does, so that this one
+		// may be another's.
+		if res[0].Snapshot.String() != p.Snapshot.String() {
+			return answer.Result{}, answer.ErrSnapshotExpired
+		}
 		return res[0], nil
 	}
 	var pg *pgconn.PgError

@@ -44,11 +44,11 @@ func (t *Tenant) readTogether(ctx context.Context, uris []string, req revision.R
 	need := answer.Need{
 		Level: pass.Level, Position: pass.Position, XID: pass.XID, Unreached: pass.Unreached,
 	}
-	for again := false; ; again = true {
+	for n := 0; ; n++ {
 		set := t.endpoints.Load()
 		parts, at, err := t.parts(ctx, set, uris, need)
 		if errors.Is(err, answer.ErrPlanOutdated) ||
-			!again && slices.ContainsFunc(parts, func(p Part) bool { return overtaken(p.Err) }) {
+			n < maxOvertaken && slices.ContainsFunc(parts, func(p Part) bool { return overtaken(p.Err) }) {
 			if err := t.awaitReplan(wait, set); err != nil {
 				return nil, "", err
 			}

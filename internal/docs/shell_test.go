@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -182,7 +183,7 @@ func (s *shell) demo() error {
 	}
 	for end := time.Now().Add(startTimeout); ; time.Sleep(20 * time.Millisecond) {
 		text, err := os.ReadFile(log)
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // the shell makes it in a moment
 			return err
 		}
 		at, admin, db := demoServer.FindSubmatch(text), demoAdmin.FindSubmatch(text), demoDatabase.FindSubmatch(text)

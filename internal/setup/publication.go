@@ -32,10 +32,8 @@ func (p *planner) publicationShape() {
 			"publication %s leaves out %s; before it publishes updates and deletes, every table in it needs a replica identity",
 			id, strings.Join(missing, ", "))
 	}
-	partitions := slices.ContainsFunc(p.st.Tables, func(t *table) bool { return t.Partition })
-	if pub.ViaRoot && partitions {
-		p.add(Error, "publication-via-root", fmt.Sprintf("ALTER PUBLICATION %s SET (publish_via_partition_root = false)", id),
-			"publication %s names partitioned tables by their root: a TRUNCATE of one partition would not be seen", id)
+	if pub.ViaRoot {
+		p.viaRoot()
 	}
 	byOID := make(map[uint32]*table)
 	for _, t := range p.st.Tables {
@@ -56,6 +54,21 @@ func (p *planner) publicationShape() {
 	for _, name := range p.st.Breaking {
 		p.add(Error, "published-without-identity", fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL", name),
 			"%s is in publication %s and has no usable replica identity: its own UPDATE and DELETE fail", name, id)
+	}
+}
+
+// viaRoot reports a publication that names partitioned tables by their root,
+// where endpoints read one.
+func (p *planner) viaRoot() {
+	id := p.st.PublicationID
+	typed := fmt.Sprintf("ALTER PUBLICATION %s SET (publish_via_partition_root = false)", id)
+	switch {
+	case slices.ContainsFunc(p.st.Tables, func(t *table) bool { return t.Partition }):
+		p.add(Error, "publication-via-root", typed,
+			"publication %s names partitioned tables by their root: a TRUNCATE of one partition would not be seen", id)
+	case slices.ContainsFunc(p.st.Tables, func(t *table) bool { return t.Kind == 'p' }):
+		p.add(Warning, "publication-via-root", typed,
+			"publication %s names partitioned tables by their root: endpoints over one fail as soon as it has a partition", id)
 	}
 }
 

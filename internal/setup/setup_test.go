@@ -321,6 +321,14 @@ UPDATE keyed SET v = 3; UPDATE bare SET v = 3;`)
 
 	db.Exec(t, "ALTER PUBLICATION tidemark SET (publish_via_partition_root = true)")
 	wantFinding(t, inspect(t, conn, in), Error, "publication-via-root", "TRUNCATE", "publish_via_partition_root = false")
+	wantFinding(t, inspect(t, conn, input("keyed_2a")), Error, "publication-via-root", "TRUNCATE", "publish_via_partition_root = false")
+	db.Exec(t, "CREATE TABLE empty (id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE plain (id int PRIMARY KEY)")
+	wantFinding(t, inspect(t, conn, input("empty")), Warning, "publication-via-root", "as soon as", "publish_via_partition_root = false")
+	for _, f := range inspect(t, conn, input("plain")).Findings {
+		if f.Code == "publication-via-root" {
+			t.Errorf("endpoints read no partitioned table, and yet: %s", f.What)
+		}
+	}
 }
 
 func TestInheritance(t *testing.T) {

@@ -15,12 +15,12 @@ import (
 const module = "github.com/tidemarkdb/tidemark/internal/"
 
 // pure packages take everything that they work on as arguments.
-var pure = []string{"revision", "structured", "pgoutput", "match", "catalog", "change", "patch", "query/nodetree"}
+var pure = []string{"revision", "structured", "pgoutput", "match", "catalog", "change", "patch", "query/nodetree", "duration"}
 
 // order lists the packages from the ground up. A package may import those on
 // earlier lines and those named with it on its own line.
 var order = [][]string{
-	{"structured", "catalog", "pgoutput", "pgoutput/pgoutputtest", "query/nodetree"},
+	{"structured", "duration", "catalog", "pgoutput", "pgoutput/pgoutputtest", "query/nodetree"},
 	{"revision", "match", "change"},
 	{"patch"},
 	{"answer", "query", "replication", "config"},

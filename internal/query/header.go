@@ -5,7 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
+
+	"github.com/tidemarkdb/tidemark/internal/duration"
 )
 
 // reservedPrefix marks the parameter names and first path segments that
@@ -116,9 +117,9 @@ func (p *fileParser) route(t token) {
 func (p *fileParser) setting(t token, key, value string) {
 	switch key {
 	case keyTTL:
-		d, err := time.ParseDuration(value)
+		d, err := duration.Parse(value)
 		if err != nil || d <= 0 {
-			p.problem(t.pos, "write a duration such as 30s, 10m or 24h", "%q is not a time to live", value)
+			p.problem(t.pos, "write a duration such as "+duration.Examples, "%q is not a time to live", value)
 			return
 		}
 		p.f.TTL = d

@@ -2,28 +2,24 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/tidemarkdb/tidemark/internal/answer"
 	"github.com/tidemarkdb/tidemark/internal/catalog"
-	"github.com/tidemarkdb/tidemark/internal/change"
 	"github.com/tidemarkdb/tidemark/internal/match"
 	"github.com/tidemarkdb/tidemark/internal/revision"
 )
 
 // bank is an answer store in a process of its own, filled from nothing but
-// arithmetic: answer i is the one of account i, and one change of a row of that
-// account touches it and no other.
+// arithmetic: answer i is the one of account i.
 type bank struct {
 	store   *answer.Store
 	groups  []*answer.Group
@@ -35,7 +31,7 @@ type bank struct {
 	lsn revision.LSN
 }
 
-// bankEndpoints share the answers evenly. Every change looks at each of them.
+// bankEndpoints share the answers evenly.
 const bankEndpoints = 10
 
 var bankRelation = &catalog.Relation{OID: 16400, Schema: "public", Name: "orders", Identity: catalog.IdentityFull, Columns: []catalog.Column{
@@ -72,20 +68,13 @@ func openAnswers(ctx context.Context, args []string, _ *slog.Logger) (any, serve
 	}
 	b.forget()
 	built := time.Since(begin)
-	serve := func(ctx context.Context, command string, args []string) (any, error) {
-		switch command {
-		case "memory":
-			m := memory{Heap: heap() - before, Accounted: b.store.Stats().Bytes, Answers: b.store.Stats().Entries, Resident: resident()}
-			runtime.KeepAlive(b)
-			return m, nil
-		case "apply":
-			var k kind
-			if err := json.Unmarshal([]byte(args[0]), &k); err != nil {
-				return nil, err
-			}
-			return b.measure(ctx, k)
+	serve := func(_ context.Context, command string, _ []string) (any, error) {
+		if command != "memory" {
+			return nil, fmt.Errorf("unknown command %q", command)
 		}
-		return nil, fmt.Errorf("unknown command %q", command)
+		m := memory{Heap: heap() - before, Accounted: b.store.Stats().Bytes, Answers: b.store.Stats().Entries, Resident: resident()}
+		runtime.KeepAlive(b)
+		return m, nil
 	}
 	return built, serve, b.store.Close, nil
 }
@@ -150,7 +139,7 @@ func (b *bank) fill(ctx context.Context, i int) error {
 		Deps: []match.Dependency{{Reads: b.reads[group], Tests: []match.Test{
 			{Column: "account_id", Type: 23, Class: match.ClassInt, Op: match.Equal, Values: []match.Datum{account}},
 		}}},
-		TTL: 24 * time.Hour, Planned: &revision.Snapshot{Xmin: b.xid + 1, Xmax: b.xid + 1}, Source: bankSource{b},
+		TTL: 24 * time.Hour, Planned: &answer.Seen{Snapshot: revision.Snapshot{Xmin: b.xid + 1, Xmax: b.xid + 1}}, Source: bankSource{b},
 	}
 	r, err := b.store.Serve(ctx, q, answer.Need{Level: revision.AtLeastAsFresh, Position: b.lsn})
 	if err == nil && !r.Stored {
@@ -161,105 +150,6 @@ func (b *bank) fill(ctx context.Context, i int) error {
 
 // forget lets the store drop what has ended and the history that nobody needs.
 func (b *bank) forget() {
-	b.store.Prove(&revision.Snapshot{Xmin: b.xid + 1, Xmax: b.xid + 1})
+	b.store.Prove(b.store.Session(), &revision.Snapshot{Xmin: b.xid + 1, Xmax: b.xid + 1})
 	b.store.Sweep()
-}
-
-// cost is what changes cost, each. Median and P99 are those of an Apply, divided
-// by its changes; Mean is CPU time of the thread that applies, which takes in what
-// the collector has it do.
-type cost struct {
-	Changes            int
-	Median, P99, Mean  float64 // nanoseconds
-	Allocations, Bytes float64
-	Collections        int64 // of garbage, meanwhile
-}
-
-// batch is how many changes are applied before the answers that they touched are
-// filled again, which is not measured. It must not be more than the least number
-// of answers.
-const batch = 500
-
-// kind is a kind of change, each an update of one row.
-type kind struct {
-	Each     int  // changes to a transaction
-	Touching bool // each the row of another answer; else of none
-	Accounts int  // that take turns, at most as many as there are answers
-	For      time.Duration
-}
-
-// measure applies changes for a while.
-func (b *bank) measure(ctx context.Context, k kind) (cost, error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	var c cost
-	var waits []time.Duration
-	var before, after runtime.MemStats
-	used := time.Duration(0)
-	for used < k.For {
-		transactions, accounts := b.prepare(k)
-		runtime.ReadMemStats(&before)
-		cpu, last := threadTime(), time.Now()
-		for _, t := range transactions {
-			if err := b.store.Apply(ctx, t); err != nil {
-				return c, err
-			}
-			b.store.Frontier().Advance(t.End)
-			now := time.Now()
-			waits = append(waits, now.Sub(last))
-			last = now
-		}
-		used += threadTime() - cpu
-		runtime.ReadMemStats(&after)
-		c.Changes += len(transactions) * k.Each
-		c.Allocations += float64(after.Mallocs - before.Mallocs)
-		c.Bytes += float64(after.TotalAlloc - before.TotalAlloc)
-		c.Collections += int64(after.NumGC - before.NumGC)
-		b.forget()
-		for _, account := range accounts {
-			if err := b.fill(ctx, account); err != nil {
-				return c, err
-			}
-		}
-	}
-	slices.Sort(waits)
-	c.Mean = float64(used) / float64(c.Changes)
-	c.Allocations /= float64(c.Changes)
-	c.Bytes /= float64(c.Changes)
-	c.Median = float64(quantile(waits, 0.5)) / float64(k.Each)
-	c.P99 = float64(quantile(waits, 0.99)) / float64(k.Each)
-	return c, nil
-}
-
-// prepare makes a batch of changes, of different accounts, and names those whose
-// answers they touch.
-func (b *bank) prepare(k kind) (out []*change.Transaction, accounts []int) {
-	n := min(k.Accounts, b.answers)
-	// A stride that has no factor in common with n goes round all of them.
-	at, step := rand.IntN(n), 7919
-	for len(out)*k.Each < batch {
-		b.xid++
-		b.lsn += 1 << 10
-		t := &change.Transaction{XID: b.xid, Commit: b.lsn - 48, End: b.lsn, Time: time.Now(), Count: k.Each, Bytes: int64(k.Each) * 200}
-		for range k.Each {
-			at = (at + step) % n
-			account := at
-			if k.Touching {
-				accounts = append(accounts, at)
-			} else {
-				account += b.answers
-			}
-			t.Changes = append(t.Changes, change.Change{
-				Op: change.Update, Relation: bankRelation, Old: row(account, "open"), New: row(account, "paid"),
-			})
-		}
-		out = append(out, t)
-	}
-	return out, accounts
-}
-
-func row(account int, status string) change.Row {
-	text := func(s string) change.Value { return change.Value{Kind: change.Text, Text: []byte(s)} }
-	id := strconv.Itoa(account)
-	return change.Row{text(id), text(id), text(status), text("19.50"), text("order number " + id), text("2026-01-01 00:00:00+00")}
 }

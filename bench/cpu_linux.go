@@ -103,9 +103,6 @@ func tree(root int) []int {
 // ownTime returns the CPU time of this process.
 func ownTime() time.Duration { return usedBy(unix.CLOCK_PROCESS_CPUTIME_ID) }
 
-// threadTime returns the CPU time of this thread, to which the caller is locked.
-func threadTime() time.Duration { return usedBy(unix.CLOCK_THREAD_CPUTIME_ID) }
-
 // timeOf returns the CPU time of another process, to the nanosecond: its clock's
 // number is made as clock_getcpuclockid(3) does.
 func timeOf(pid int) time.Duration { return usedBy(int32(^pid<<3 | 2)) }

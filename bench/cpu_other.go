@@ -18,7 +18,6 @@ func (*meter) add(int)                      {}
 func (*meter) read() (time.Duration, error) { return 0, errNoProc }
 
 func ownTime() time.Duration               { return 0 }
-func threadTime() time.Duration            { return 0 }
 func timeOf(int) time.Duration             { return 0 }
 func allowed() ([]int, error)              { return nil, errNoProc }
 func confine(int, []int) error             { return nil }

@@ -41,7 +41,6 @@ var scenarios = []scenario{
 	{"fully", "fully consistent answers over HTTP, against Postgres", runFully},
 	{"visible", "from the commit to the answer, against a loop that only decodes", runVisible},
 	{"apply", "rows of the log applied per second, against pg_recvlogical", runApply},
-	{"change", "the cost of one change with many answers, against few", runChange},
 	{"memory", "what an answer takes, against what the store says that it takes", runMemory},
 	{"precision", "which answers a write touches, against those that it changes", runPrecision},
 	{"storm", "one transaction of 100,000 rows under load, against a quiet while", runStorm},
@@ -74,11 +73,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.IntVar(&o.rounds, "rounds", 5, "how often each contender takes its turn")
-	flags.DurationVar(&o.duration, "duration", 5*time.Second, "of one turn: hit, fully, change, lobsters")
+	flags.DurationVar(&o.duration, "duration", 5*time.Second, "of one turn: hit, fully, lobsters")
 	flags.IntVar(&o.connections, "connections", 64, "clients at a time: hit, fully, lobsters")
 	flags.BoolVar(&o.pin, "pin", true, "keep the load generator on a CPU of its own: hit, fully, lobsters")
 	flags.IntVar(&o.rows, "rows", 1_000_000, "of the large transaction: apply")
-	flags.IntVar(&o.answers, "answers", 1_000_000, "that are cached: change, memory, scale")
+	flags.IntVar(&o.answers, "answers", 1_000_000, "that are cached: memory, scale")
 	flags.IntVar(&o.commits, "commits", 500, "of one turn: visible")
 	flags.BoolVar(&o.install, "install", true, "install nginx where it is missing, as root with apt-get: hit")
 	flags.BoolVar(&o.short, "short", false, "a few seconds of each, to see that it works: precision, storm, scale, lobsters")

@@ -1,13 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -26,6 +23,7 @@ const (
 	scaleEach     = 100 // changes to a transaction
 	scaleSpare    = 1000
 	scalePerOwner = 2
+	few           = 1000 // answers of the smaller server
 )
 
 // scaleEndpoints are small answers of the kinds that applications have most of.
@@ -74,6 +72,8 @@ type scale struct {
 	few    *scaled
 	many   *scaled
 	serial int // of changes
+
+	touching float64 // what a change costs the smaller server, in µs
 }
 
 // scaled is a server with a number of answers.
@@ -214,56 +214,6 @@ func (sc *scale) about(owner int) []*ask {
 	return out
 }
 
-// collection is what the Go runtime tells of one collection (GODEBUG=gctrace=1).
-type collection struct {
-	live  float64       // bytes that it found in use
-	pause time.Duration // the longer of the two stops
-}
-
-// collections reads them from what a process has said.
-func collections(text string) (out []collection) {
-	lines := bufio.NewScanner(strings.NewReader(text))
-	for lines.Scan() {
-		// gc 7 @0.1s 2%: 0.018+1.3+0.076 ms clock, … ms cpu, 4->5->2 MB, …
-		line := lines.Text()
-		_, rest, ok := strings.Cut(line, "%: ")
-		if !ok || !strings.HasPrefix(line, "gc ") {
-			continue
-		}
-		clock, rest, _ := strings.Cut(rest, " ms clock")
-		phases := strings.Split(clock, "+")
-		_, rest, _ = strings.Cut(rest, " ms cpu, ")
-		sizes, _, _ := strings.Cut(rest, " MB")
-		heap := strings.Split(sizes, "->")
-		if len(phases) != 3 || len(heap) != 3 {
-			continue
-		}
-		first, _ := strconv.ParseFloat(phases[0], 64)
-		last, _ := strconv.ParseFloat(phases[2], 64)
-		live, _ := strconv.ParseFloat(heap[2], 64)
-		out = append(out, collection{live * (1 << 20), time.Duration(max(first, last) * float64(time.Millisecond))})
-	}
-	return out
-}
-
-// collected waits until a collection has seen all that is kept now. The runtime
-// makes one every two minutes at the latest.
-func (s *scaled) collected(ctx context.Context) (collection, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*patience)
-	defer cancel()
-	before := len(collections(s.out.String()))
-	for {
-		if err := sleep(ctx, 500*time.Millisecond); err != nil {
-			return collection{}, fmt.Errorf("no collection: %w", err)
-		}
-		// One that was under way may have begun too early, but nothing was kept
-		// since the question was asked.
-		if all := collections(s.out.String()); len(all) > before {
-			return all[len(all)-1], nil
-		}
-	}
-}
-
 func (sc *scale) measure(ctx context.Context, changes int) error {
 	if err := sc.costs(ctx, changes); err != nil {
 		return err
@@ -318,125 +268,5 @@ func (sc *scale) check(ctx context.Context) error {
 	if len(wrong) > 0 {
 		return fmt.Errorf("%d answers differ from Postgres:\n%s", len(wrong), wrong[0])
 	}
-	return nil
-}
-
-// costs compares what one change costs the two servers. Each change is an update
-// of one row; it touches nothing, or what is kept about one item of one owner.
-func (sc *scale) costs(ctx context.Context, changes int) error {
-	hot := sc.few.owners
-	for _, kind := range []struct {
-		name    string
-		changes int
-		owner   func(n int) int
-		again   bool // both servers have lost answers
-	}{
-		{"touching none", changes, func(n int) int { return sc.owners + 1 + n%scaleSpare }, false},
-		// Fewer, because what they ended has to be computed again.
-		{"touching what is kept about an item", changes / 10, func(n int) int { return 1 + n%hot }, true},
-	} {
-		sc.section(fmt.Sprintf("%d changes, %s", kind.changes, kind.name))
-		var cost [2][]float64
-		for round := range sc.rounds {
-			var used [2]time.Duration
-			done := 0
-			for done < kind.changes {
-				// No row twice in between: the second time it would touch nothing.
-				n := kind.changes
-				if kind.again {
-					n = min(n, hot*scaleTables)
-				}
-				took, err := sc.change(ctx, n, kind.owner)
-				if err != nil {
-					return err
-				}
-				used[0], used[1] = used[0]+took[0], used[1]+took[1]
-				done += n
-				if kind.again {
-					for _, s := range []*scaled{sc.few, sc.many} {
-						if err := sc.fetch(ctx, s, hot); err != nil {
-							return err
-						}
-					}
-				}
-			}
-			for i := range used {
-				cost[i] = append(cost[i], float64(used[i].Nanoseconds())/float64(done)/1000)
-			}
-			sc.say("  %d  a change: %6.2f µs of CPU with %d answers, %6.2f µs with %d", round+1, cost[0][round], sc.few.answers(), cost[1][round], sc.many.answers())
-		}
-		sc.say("     medians: %.2f µs with %d answers, %.2f µs with %d", median(cost[0]), sc.few.answers(), median(cost[1]), sc.many.answers())
-		sc.verdict("cost with many answers, to that with few", median(ratios(cost[1], cost[0])), 1.5, false, "×")
-	}
-	return nil
-}
-
-// change makes changes and returns the CPU time that either server spent on them.
-func (sc *scale) change(ctx context.Context, n int, owner func(int) int) (used [2]time.Duration, err error) {
-	// Collections that earlier work has left behind are not the changes' own.
-	if err := sleep(ctx, 20*time.Millisecond); err != nil {
-		return used, err
-	}
-	both := [2]*scaled{sc.few, sc.many}
-	for i, s := range both {
-		used[i] = -timeOf(s.pid)
-	}
-	var token string
-	for at := 0; at < n; at += scaleEach {
-		batch := &pgx.Batch{}
-		for i := at; i < min(at+scaleEach, n); i++ {
-			sc.serial++
-			batch.Queue(fmt.Sprintf("UPDATE items%d SET amount = $2, status = CASE status WHEN 'open' THEN 'paid' ELSE 'open' END WHERE id = $1", i%scaleTables),
-				owner(i/scaleTables), sc.serial)
-		}
-		batch.Queue("SELECT tidemark.token()").QueryRow(func(r pgx.Row) error { return r.Scan(&token) })
-		if err := sc.conn.SendBatch(ctx, batch).Close(); err != nil {
-			return used, err
-		}
-	}
-	for i, s := range both {
-		conn := newHTTPConn(s.addr)
-		err := await(conn, token)
-		conn.close()
-		if err != nil {
-			return used, err
-		}
-		used[i] += timeOf(s.pid)
-	}
-	return used, nil
-}
-
-// memory weighs what is kept beside the bodies.
-func (sc *scale) memory(ctx context.Context) error {
-	sc.section("memory")
-	var live, resident, accounted [2]float64
-	for i, s := range []*scaled{sc.few, sc.many} {
-		c, err := s.collected(ctx)
-		if err != nil {
-			return err
-		}
-		m, err := s.metrics()
-		if err != nil {
-			return err
-		}
-		live[i], resident[i], accounted[i] = c.live, float64(residentOf(s.pid)), m["tidemark_cache_bytes"]
-		sc.say("  %8d answers of %.0f bytes: %6.0f MiB live, %6.0f MiB resident, %6.0f MiB by tidemark's account, %.0f dependencies",
-			s.answers(), float64(s.bodies)/float64(s.answers()), live[i]/(1<<20), resident[i]/(1<<20), accounted[i]/(1<<20), m["tidemark_dependencies"])
-	}
-	more := float64(sc.many.answers() - sc.few.answers())
-	body := float64(sc.many.bodies) / float64(sc.many.answers())
-	sc.verdict("bytes of heap per answer, beside its body", (live[1]-live[0])/more-body, 1024, false, "bytes")
-	sc.fact("bytes of the process per answer, beside its body", (resident[1]-resident[0])/more-body, "bytes")
-	sc.fact("tidemark's account, to the heap", (accounted[1]-accounted[0])/(live[1]-live[0]), "×")
-
-	sc.section("collections of garbage, with many answers, since the start")
-	var pauses []time.Duration
-	for _, c := range collections(sc.many.out.String()) {
-		pauses = append(pauses, c.pause)
-	}
-	slices.Sort(pauses)
-	sc.say("     %d of them", len(pauses))
-	sc.fact("pause, median", milliseconds(quantile(pauses, 0.5)), "ms")
-	sc.fact("pause, longest", milliseconds(quantile(pauses, 1)), "ms")
 	return nil
 }

@@ -122,7 +122,7 @@ type Query struct {
 	TTL      time.Duration
 	Volatile bool
 	// Planned is what the analysis of the query saw.
-	Planned *revision.Snapshot
+	Planned *Seen
 	Source  Source
 }
 

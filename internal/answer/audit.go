@@ -158,12 +158,12 @@ func (s *Store) Sample(n int) []string {
 		}
 		sh := &s.shards[at]
 		sh.mu.RLock()
-		for key, e := range sh.entries { // in random order
+		for e := range sh.all {
 			if quota <= 0 {
 				break
 			}
-			if v := e.current.Load(); v != nil && v.to.Load() == 0 && !e.group.retired.Load() {
-				keys = append(keys, key)
+			if v := e.current.Load(); v != nil && v.until() == 0 && !e.group.retired.Load() {
+				keys = append(keys, e.key)
 				quota--
 			}
 		}

@@ -64,8 +64,12 @@ func (s *Store) Describe(key string) (Description, bool) {
 	defer s.mu.Unlock()
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	var ended *Reason
+	if e.past != nil {
+		ended = e.past.why
+	}
 	return Description{
-		Current: e.current.Load(), Ended: e.why, Kept: len(e.kept), Bytes: e.size.Load(), Nodes: e.nodes.Len(),
+		Current: e.current.Load(), Ended: ended, Kept: len(e.kept()), Bytes: e.size.Load(), Nodes: e.nodes.Len(),
 		Refined: e.refined, Followed: e.state != nil, Reads: float64(e.rate),
 	}, true
 }

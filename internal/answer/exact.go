@@ -47,13 +47,16 @@ func (s *Store) ServeAt(ctx context.Context, q *Query, p revision.LSN) (Reply, e
 			}
 			return Reply{}, err
 		}
-		// What the snapshot does not shield from may have come meanwhile.
+		// What the snapshot does not shield from may have come meanwhile. And after a
+		// crash of the server, another snapshot may have the name of this one and hold
+		// the same ids, of which the log brings some only now.
 		if err := s.Frontier().Wait(ctx, res.After); err != nil {
 			return Reply{}, err
 		}
 		s.mu.Lock()
 		// The history reaches back as far as a pin needs, while it is there.
-		bad := !slices.Contains(s.pins, pin) || torn(s.history.records, &pin.Snapshot, res.After, q.Deps) || s.history.outdated(q.Planned, res.After)
+		bad := !slices.Contains(s.pins, pin) || torn(s.history.records, &pin.Snapshot, res.After, q.Deps) || s.outdated(q, res.After) ||
+			!s.history.equal(&pin.Snapshot, p, q.Deps)
 		s.mu.Unlock()
 		if bad {
 			continue
@@ -108,14 +111,14 @@ func (s *Store) fillAt(ctx context.Context, q *Query, pin *Pin) (Result, error) 
 func (s *Store) lookAt(e *Entry, q *Query, p revision.LSN) (*Version, []*Pin, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p < s.history.start || s.history.outdated(q.Planned, s.Frontier().Load()) {
+	if p < s.history.start || s.outdated(q, s.Frontier().Load()) {
 		if p < s.history.start {
 			return nil, nil, false, ErrSnapshotExpired
 		}
 		return nil, nil, false, ErrPlanOutdated
 	}
 	e.mu.Lock()
-	versions := append([]*Version{}, e.kept...)
+	versions := append([]*Version{}, e.kept()...)
 	e.mu.Unlock()
 	if v := e.current.Load(); v != nil {
 		versions = append(versions, v)
@@ -166,7 +169,7 @@ func (s *Store) keep(e *Entry, q *Query, res *Result, p revision.LSN) *Version {
 	now := s.opts.Now()
 	v := resultVersion(res, q, now)
 	v.From = p
-	v.end(p, p+1, now, &Reason{Cause: BySnapshot, At: p})
+	v.end(p, p+1, now, Reason{Cause: BySnapshot, At: p})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e.dead {

@@ -47,8 +47,9 @@ type fill struct {
 
 // attempt is one run of a fill's query.
 type attempt struct {
-	began  time.Time
-	result Result
+	began   time.Time
+	session uint64 // in which it began
+	result  Result
 	// past is the result as a version, if it is proven, but only of a moment
 	// before the query: the log is ahead of what the query could see.
 	past *Version
@@ -97,7 +98,7 @@ func (s *Store) join(e *Entry, q *Query, waits bool) (f *fill, joined bool, err 
 		} else {
 			f.wanted = true
 		}
-		e.filling.Store(true)
+		e.flags.Or(filling)
 	}
 	e.mu.Unlock()
 	if err != nil {
@@ -131,7 +132,7 @@ func (s *Store) leave(f *fill) {
 func (e *Entry) release(f *fill) {
 	if e.fill == f {
 		e.fill = nil
-		e.filling.Store(false)
+		e.flags.And(^filling)
 	}
 	close(f.done)
 }
@@ -211,7 +212,7 @@ func (f *fill) resolve() (*Query, error) {
 	e.mu.Lock()
 	q := f.query
 	if e.fill == f {
-		e.filling.Store(true)
+		e.flags.Or(filling)
 	}
 	e.mu.Unlock()
 	if q != nil {
@@ -258,7 +259,7 @@ func (s *Store) settleAll(ctx context.Context, session uint64, began time.Time, 
 			by = f.proofBy
 		}
 		after = max(after, results[i].After)
-		attempts[i] = &attempt{began: began, result: results[i]}
+		attempts[i] = &attempt{began: began, session: session, result: results[i]}
 		f.tell(attempts[i])
 	}
 	ctx, cancel := context.WithDeadlineCause(ctx, by, ErrNotFresh)
@@ -299,7 +300,7 @@ func (s *Store) judge(ctx context.Context, f *fill, q *Query, session uint64, a 
 		// True of a moment at or after the one when the query began, unless the
 		// log was ahead of what the query could see.
 		if v.From < a.result.Upper {
-			f.tell(&attempt{a.began, a.result, v})
+			f.tell(&attempt{a.began, a.session, a.result, v})
 			break
 		}
 		// One that followed a transaction which is being applied is true a little
@@ -375,7 +376,7 @@ func (s *Store) finish(f *fill, v *Version, err error) {
 	if v != nil {
 		v.reads.Add(uint32(waiters))
 	}
-	empty := e.current.Load() == nil && len(e.kept) == 0
+	empty := e.current.Load() == nil && len(e.kept()) == 0
 	e.release(f)
 	e.mu.Unlock()
 	g := e.group
@@ -408,5 +409,5 @@ func (s *Store) discard(e *Entry) {
 func (e *Entry) empty() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.fill == nil && e.current.Load() == nil && len(e.kept) == 0
+	return e.fill == nil && e.current.Load() == nil && len(e.kept()) == 0
 }

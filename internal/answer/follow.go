@@ -29,21 +29,54 @@ const (
 // touched is an open version that follows its rows, and the changes of the
 // transaction being applied that touch it.
 type touched struct {
-	entry   *Entry
-	version *Version
-	changes []*change.Change
-	reads   *match.Reads // through which the first of them does
+	entry       *Entry
+	version     *Version
+	reads       *match.Reads // through which the first of the changes does
+	first, last int32        // of the changes, in following.changes
+}
+
+// touching is a change that touches a version, and the next that does, or -1.
+type touching struct {
+	change *change.Change
+	next   int32
 }
 
 // following collects what one transaction touches among the answers that follow
-// their rows.
+// their rows, and what it ends. The store has one, so that a transaction need not
+// allocate it.
 type following struct {
 	// never says that none is: the transaction is too large to hold, or it was
 	// applied before, so that a state may hold it already.
-	never bool
-	of    map[*Entry]int // index in items
-	items []touched
-	held  int // changes
+	never   bool
+	items   []touched
+	changes []touching
+	scratch []*change.Change // of the item that follows
+	ended   []*Entry
+}
+
+// reset makes it fit for another transaction.
+func (f *following) reset() {
+	*f = following{items: reuse(f.items), changes: reuse(f.changes), scratch: reuse(f.scratch), ended: reuse(f.ended)}
+}
+
+// keptCap bounds what one transaction leaves for the next.
+const keptCap = 1 << 12
+
+func reuse[E any](s []E) []E {
+	if cap(s) > keptCap {
+		return nil
+	}
+	clear(s)
+	return s[:0]
+}
+
+// of returns the changes that touch an item's version.
+func (f *following) of(item *touched) []*change.Change {
+	f.scratch = f.scratch[:0]
+	for i := item.first; i >= 0; i = f.changes[i].next {
+		f.scratch = append(f.scratch, f.changes[i].change)
+	}
+	return f.scratch
 }
 
 // add holds a change for an entry's current version until the transaction is
@@ -51,29 +84,28 @@ type following struct {
 // Store.mu is held.
 func (f *following) add(e *Entry, v *Version, c *change.Change, reads *match.Reads) bool {
 	row := c.Op == change.Insert || c.Op == change.Update || c.Op == change.Delete
-	if e.state == nil || f.never || !row || f.held >= maxFollowed {
+	if e.state == nil || f.never || !row || len(f.changes) >= maxFollowed {
 		return false
 	}
-	i, ok := f.of[e]
+	last := int32(len(f.changes))
+	i := int(e.at)
 	switch {
-	case !ok:
-		if f.of == nil {
-			f.of = map[*Entry]int{}
-		}
-		i = len(f.items)
-		f.of[e] = i
-		f.items = append(f.items, touched{entry: e, version: v, reads: reads})
+	case i >= len(f.items) || f.items[i].entry != e:
+		e.at = uint32(len(f.items))
+		f.items = append(f.items, touched{e, v, reads, last, last})
 	case f.items[i].version != v:
 		// Stored while the transaction was being applied, and compared with all
 		// of it: it is not touched, whatever the index says.
-		f.items[i] = touched{entry: e, version: v, reads: reads}
+		f.items[i] = touched{e, v, reads, last, last}
+	default:
+		item := &f.items[i]
+		if f.changes[item.last].change == c {
+			return true
+		}
+		f.changes[item.last].next = last
+		item.last = last
 	}
-	item := &f.items[i]
-	if n := len(item.changes); n > 0 && item.changes[n-1] == c {
-		return true
-	}
-	item.changes = append(item.changes, c)
-	f.held++
+	f.changes = append(f.changes, touching{c, -1})
 	return true
 }
 
@@ -81,13 +113,14 @@ func (f *following) add(e *Entry, v *Version, c *change.Change, reads *match.Rea
 // held.
 func (s *Store) follow(t *change.Transaction, item *touched, now time.Time) {
 	e, v := item.entry, item.version
-	if e.dead || e.current.Load() != v || v.to.Load() != 0 || e.state == nil {
+	if e.dead || e.current.Load() != v || v.until() != 0 || e.state == nil {
 		return // replaced or ended since, by what has compared it with all of t
 	}
-	next, changed, ok := step(e.state, item.changes)
+	changes := s.following.of(item)
+	next, changed, ok := step(e.state, changes)
 	switch {
 	case !ok:
-		s.end(e, t.Commit, t.End, now, reason(t, item.changes[0], item.reads))
+		s.end(e, t.Commit, t.End, now, reason(t, changes[0], item.reads))
 		return
 	case !changed:
 		s.restate(e, next)
@@ -96,7 +129,7 @@ func (s *Store) follow(t *change.Transaction, item *touched, now time.Time) {
 	}
 	// The old version is in its place before the new one is in its own: until the
 	// frontier has passed the transaction, readers need it.
-	v.end(t.Commit, t.End, now, reason(t, item.changes[0], item.reads))
+	v.end(t.Commit, t.End, now, reason(t, changes[0], item.reads))
 	s.supersede(e, v)
 	nv := patchedVersion(next, v, t.End, now)
 	e.current.Store(nv)
@@ -119,7 +152,8 @@ func step(state *patch.State, changes []*change.Change) (next *patch.State, chan
 // supersede keeps a version that ended because the next one is there. Store.mu
 // is held.
 func (s *Store) supersede(e *Entry, v *Version) {
-	e.why = v.Reason()
+	s.resize(e, endOverhead)
+	e.explain(v.Reason())
 	e.rateReads(v)
 	s.ended.push(e, v)
 	s.retain(e, v)
@@ -175,13 +209,13 @@ func (s *Store) catchUp(v *Version, deps []match.Dependency, state *patch.State)
 			next, changed, ok = step(state, changes)
 		}
 		if !ok {
-			v.end(r.commit, r.end, v.Filled, r.reason(deps))
+			v.end(r.commit, r.end, v.Filled(), r.reason(deps))
 			return versions, nil
 		}
 		state = next
 		if changed {
-			v.end(r.commit, r.end, v.Filled, r.reason(deps))
-			v = patchedVersion(state, v, r.end, v.Filled)
+			v.end(r.commit, r.end, v.Filled(), r.reason(deps))
+			v = patchedVersion(state, v, r.end, v.Filled())
 			versions = append(versions, v)
 		}
 	}

@@ -200,7 +200,7 @@ func TestFollowUnread(t *testing.T) {
 	n := 1
 	for ; n < 100; n++ {
 		s.apply(s.transaction(update(1, n, n+1)))
-		if s.store.find("g1").current.Load().to.Load() != 0 {
+		if s.store.find("g1").current.Load().until() != 0 {
 			break
 		}
 	}

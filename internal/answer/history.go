@@ -16,6 +16,7 @@ type record struct {
 	commit  revision.LSN // where its commit record starts
 	end     revision.LSN
 	at      time.Time // when it was applied, by this process's clock
+	session uint64    // in which it was applied
 	changes []change.Change
 	// tables stands for the changes where they are too many to keep: the tables
 	// that they touched. all says that they touch everything.
@@ -66,8 +67,8 @@ func (r *record) touching(deps []match.Dependency, most int) []*change.Change {
 }
 
 // reason says how the transaction touches the dependencies.
-func (r *record) reason(deps []match.Dependency) *Reason {
-	why := &Reason{At: r.end, XID: r.xid}
+func (r *record) reason(deps []match.Dependency) Reason {
+	why := Reason{At: r.end, XID: r.xid}
 	for i := range r.changes {
 		c := &r.changes[i]
 		for k := range deps {
@@ -121,8 +122,8 @@ func (r *record) summarise() {
 // start, in order. It is guarded by Store.mu.
 //
 // A transaction must stay while some snapshot that will be compared with it may
-// not hold it. Visibility in a primary is monotonic: once one snapshot held a
-// transaction, every snapshot taken later does. Fills are counted in two
+// not hold it. Visibility in a primary is monotonic within a session: once one
+// snapshot held a transaction, every snapshot taken later does. Fills are counted in two
 // generations, as in epoch-based reclamation: a snapshot S proves what it holds
 // once every fill that began before S was known is over.
 type history struct {
@@ -139,8 +140,10 @@ type history struct {
 	inFlight  [2]int
 
 	// definitions are the transactions that changed definitions and that some
-	// plan may not have seen.
+	// plan may not have seen. Plans made before the session since have not seen
+	// changes that nobody can name.
 	definitions []*record
+	since       uint64
 }
 
 func newHistory(start revision.LSN, budget int64) *history {
@@ -296,10 +299,27 @@ scan:
 	h.packed = max(0, h.packed-n)
 }
 
+// Seen is what an analysis saw: a snapshot, and the session during which it was
+// taken or one before.
+type Seen struct {
+	Snapshot revision.Snapshot
+	Session  uint64
+}
+
+// lacks reports whether an analysis may not have seen a definition. A crash of
+// the server may lie between two sessions. It gives the ids of what it undid
+// again, so a snapshot says nothing of what a later session brings.
+func (s *Seen) lacks(d *record) bool {
+	return d.session > s.Session && ruleSession || !s.Snapshot.Contains(d.xid)
+}
+
 // outdated reports whether a definition changed up to p that a plan did not see.
-func (h *history) outdated(planned *revision.Snapshot, p revision.LSN) bool {
+func (h *history) outdated(planned *Seen, p revision.LSN) bool {
+	if planned.Session < h.since {
+		return true
+	}
 	for _, d := range h.definitions {
-		if d.end <= p && !planned.Contains(d.xid) {
+		if d.end <= p && planned.lacks(d) {
 			return true
 		}
 	}
@@ -307,10 +327,10 @@ func (h *history) outdated(planned *revision.Snapshot, p revision.LSN) bool {
 }
 
 // forgetDefinitions drops those that every plan has seen.
-func (h *history) forgetDefinitions(planned *revision.Snapshot) {
+func (h *history) forgetDefinitions(planned *Seen) {
 	left := h.definitions[:0]
 	for _, d := range h.definitions {
-		if !planned.Contains(d.xid) {
+		if planned.lacks(d) {
 			left = append(left, d)
 		}
 	}

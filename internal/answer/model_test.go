@@ -38,6 +38,13 @@ type model struct {
 	acked  []revision.LSN // per row: where its last visible write ended
 	wake   chan struct{}  // the log grew
 	fills  atomic.Int64
+
+	// Where the server crashes, the log is durable later than it is written, and
+	// what is not is undone: as if it had never been, and its ids are given again.
+	crashes bool
+	life    int
+	durable revision.LSN // the log that is sent
+	undone  int
 }
 
 type modelTx struct {
@@ -53,7 +60,7 @@ var modelRelation = &catalog.Relation{OID: 1, Schema: "s", Name: "t", Identity: 
 func newModel(seed uint64, rows int) *model {
 	m := &model{
 		rng: rand.New(rand.NewPCG(seed, 1)), rows: make([]int, rows), locked: make([]bool, rows),
-		next: 100, insert: 1000, wake: make(chan struct{}, 1), acked: make([]revision.LSN, rows),
+		next: 100, insert: 1000, durable: 1000, wake: make(chan struct{}, 1), acked: make([]revision.LSN, rows),
 	}
 	return m
 }
@@ -78,26 +85,66 @@ func (m *model) write(r *rand.Rand) {
 	x := m.next
 	m.next++
 	m.active = append(m.active, x)
+	life := m.life
 	m.mu.Unlock()
 	pause(r, 300)
 	m.mu.Lock()
+	if m.life != life {
+		m.mu.Unlock()
+		return
+	}
 	m.insert += revision.LSN(8 + r.IntN(64))
 	end := m.insert
 	m.log = append(m.log, modelTx{x, end, sets})
-	m.mu.Unlock()
-	select {
-	case m.wake <- struct{}{}:
-	default:
+	if !m.crashes {
+		m.flush()
 	}
+	m.mu.Unlock()
 	pause(r, 1500) // the commit is in the log and cannot be seen
 	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.life != life {
+		return
+	}
 	for k, s := range sets {
 		m.rows[k] = s[1]
 		m.locked[k] = false
 		m.acked[k] = end
 	}
 	m.active = remove(m.active, x)
-	m.mu.Unlock()
+}
+
+// flush makes the log durable, and has it sent. m.mu is held.
+func (m *model) flush() {
+	m.durable = m.insert
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// crash undoes what is not durable, and shows the rest. m.mu is held.
+func (m *model) crash() {
+	m.life++
+	kept := slices.IndexFunc(m.log, func(tx modelTx) bool { return tx.end > m.durable })
+	if kept < 0 {
+		kept = len(m.log)
+	}
+	m.undone += len(m.log) - kept
+	m.log = slices.Clone(m.log[:kept])
+	m.insert, m.next, m.active = m.durable, 100, nil
+	clear(m.rows)
+	clear(m.locked)
+	for _, tx := range m.log {
+		m.next = max(m.next, tx.xid+1)
+		for k, s := range tx.sets {
+			m.rows[k], m.acked[k] = s[1], tx.end
+		}
+	}
+	for k := range m.acked {
+		m.acked[k] = min(m.acked[k], m.durable)
+	}
+	modelPins.Clear()
 }
 
 func remove(xs []revision.XID, x revision.XID) []revision.XID {
@@ -263,7 +310,10 @@ func (s *modelSource) result() Result {
 	return res
 }
 
-var errModel = errors.New("one of them is at fault")
+var (
+	errModel   = errors.New("one of them is at fault")
+	errCrashed = errors.New("the server crashed")
+)
 
 func (s *modelSource) Fill(_ context.Context, qs []*Query) ([]Result, error) {
 	s.m.fills.Add(1)
@@ -272,6 +322,7 @@ func (s *modelSource) Fill(_ context.Context, qs []*Query) ([]Result, error) {
 	}
 	out := make([]Result, len(qs))
 	s.m.mu.Lock()
+	life := s.m.life
 	for i, q := range qs {
 		out[i] = q.Source.(*modelSource).result()
 	}
@@ -280,10 +331,13 @@ func (s *modelSource) Fill(_ context.Context, qs []*Query) ([]Result, error) {
 		time.Sleep(time.Duration(rand.IntN(400)) * time.Microsecond)
 	}
 	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	if s.m.life != life {
+		return nil, errCrashed
+	}
 	for i := range out {
 		out[i].Upper, out[i].After = s.m.insert, s.m.insert
 	}
-	s.m.mu.Unlock()
 	return out, nil
 }
 
@@ -331,7 +385,7 @@ var (
 func modelQuery(m *model, g *Group, kind modelKind, rows []int) *Query {
 	src := &modelSource{m, kind, rows}
 	return &Query{
-		Key: fmt.Sprintf("%d%v", kind, rows), Group: g, TTL: time.Hour, Planned: &revision.Snapshot{Xmax: 1 << 62, Xmin: 1 << 62},
+		Key: fmt.Sprintf("%d%v", kind, rows), Group: g, TTL: time.Hour, Planned: &Seen{revision.Snapshot{Xmax: 1 << 62, Xmin: 1 << 62}, 1 << 62},
 		Deps: src.deps(false, nil), Source: src,
 	}
 }
@@ -355,12 +409,19 @@ func modelGroup(m *model) *Group {
 // model, and compares every exact reply with the log. Set TIDEMARK_SEED to
 // repeat a run's choices.
 func TestModel(t *testing.T) {
+	for _, crashes := range []bool{false, true} {
+		t.Run(fmt.Sprintf("crashes=%v", crashes), func(t *testing.T) { testModel(t, crashes) })
+	}
+}
+
+func testModel(t *testing.T, crashes bool) {
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("TIDEMARK_SEED"); s != "" {
 		seed, _ = strconv.ParseUint(s, 10, 64)
 	}
 	t.Logf("TIDEMARK_SEED=%d", seed)
 	m := newModel(seed, 12)
+	m.crashes = crashes
 	store := NewStore(Options{
 		MaxMemory: 40 << 10, GCWindow: 50 * time.Millisecond, Patience: 5 * time.Millisecond,
 		FillTimeout: 5 * time.Second, ProofTimeout: 2 * time.Second, HistoryMemory: 4 << 10,
@@ -389,7 +450,19 @@ func TestModel(t *testing.T) {
 	for range 3 {
 		spawn(m.write)
 	}
-	sent := 0
+	if crashes {
+		spawn(func(r *rand.Rand) {
+			pause(r, 3000)
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			if r.IntN(12) == 0 {
+				m.crash()
+			} else {
+				m.flush()
+			}
+		})
+	}
+	sent, life := 0, 0
 	spawn(func(r *rand.Rand) { // the log
 		select {
 		case <-m.wake:
@@ -398,9 +471,19 @@ func TestModel(t *testing.T) {
 		pause(r, 200)
 		m.mu.Lock()
 		txs := m.log[sent:]
-		end := m.insert
+		end, now := m.durable, m.life
 		m.mu.Unlock()
+		if life != now {
+			life = now
+			store.Disconnected()
+			pause(r, 500)
+			store.Connected()
+			return
+		}
 		for i := range txs {
+			if txs[i].end > end {
+				break
+			}
 			if err := store.Apply(ctx, txs[i].transaction()); err != nil {
 				t.Error(err)
 			}
@@ -410,13 +493,15 @@ func TestModel(t *testing.T) {
 		store.Frontier().Advance(end)
 	})
 	spawn(func(r *rand.Rand) { // pins and housekeeping
+		session := store.Session()
 		m.mu.Lock()
 		res := (&modelSource{m: m}).result()
 		p := &Pin{Snapshot: res.Snapshot, Upper: m.insert, Taken: time.Now()}
 		modelPins.Store(p, append([]int(nil), m.rows...))
 		m.mu.Unlock()
 		store.AddPin(p)
-		store.Prove(&res.Snapshot)
+		pause(r, 1000)
+		store.Prove(session, &res.Snapshot)
 		time.Sleep(5 * time.Millisecond)
 		store.Sweep()
 		time.Sleep(5 * time.Millisecond)
@@ -440,7 +525,7 @@ func TestModel(t *testing.T) {
 		}
 		need := Need{Level: revision.Level(r.IntN(4)), Position: store.Frontier().Load() - revision.LSN(r.IntN(100))}
 		replies, err := store.ServeTogether(ctx, qs, need)
-		if need.Level == revision.AtExactSnapshot && errors.Is(err, ErrSnapshotExpired) || ctx.Err() != nil {
+		if need.Level == revision.AtExactSnapshot && errors.Is(err, ErrSnapshotExpired) || errors.Is(err, errCrashed) || ctx.Err() != nil {
 			apart.Add(1)
 			return
 		}
@@ -472,7 +557,7 @@ func TestModel(t *testing.T) {
 			}
 			a, err := store.Audit(ctx, q)
 			switch {
-			case ctx.Err() != nil:
+			case ctx.Err() != nil || errors.Is(err, errCrashed):
 			case err != nil:
 				t.Errorf("audit: %v", err)
 			case a.Verdict == Differs:
@@ -491,10 +576,11 @@ func TestModel(t *testing.T) {
 			q := modelQuery(m, g, kind, rows)
 			need := Need{Level: revision.Level(r.IntN(4))}
 			var acked revision.LSN
+			life := 0
 			switch need.Level {
 			case revision.FullyConsistent:
 				m.mu.Lock()
-				need.Position = m.insert
+				need.Position, life = m.insert, m.life
 				for _, k := range rows {
 					acked = max(acked, m.acked[k])
 				}
@@ -518,7 +604,7 @@ func TestModel(t *testing.T) {
 			} else {
 				reply, err = store.Serve(ctx, q, need)
 			}
-			if ctx.Err() != nil {
+			if ctx.Err() != nil || errors.Is(err, errCrashed) {
 				return
 			}
 			if err != nil {
@@ -546,7 +632,10 @@ func TestModel(t *testing.T) {
 					t.Errorf("at_exact_snapshot %s was served as of %s", need.Position, reply.At)
 				}
 			case revision.FullyConsistent:
-				if reply.At < acked {
+				m.mu.Lock()
+				undone := m.life != life // what was acknowledged
+				m.mu.Unlock()
+				if reply.At < acked && !undone {
 					t.Errorf("fully_consistent misses what was acknowledged at %s: it was served as of %s", acked, reply.At)
 				}
 			}
@@ -555,9 +644,10 @@ func TestModel(t *testing.T) {
 	wg.Wait()
 	t.Logf("%d exact, %d not, %d at snapshots, %d expired, %d together and %d not; %d hits, %d fills of %d answers, %d transactions, %d evictions",
 		exact.Load(), inexact.Load(), snapshots.Load(), expired.Load(), together.Load(), apart.Load(), g.Hits.Load(), m.fills.Load(), g.Filled.Load(), len(m.log), store.evictions.Load())
+	t.Logf("%d crashes undid %d transactions", m.life, m.undone)
 	t.Logf("%d refills, %d patched, %d passed, %d ended, %d compared, %d vain; audits: %d same, %d skipped",
 		g.Refills.Load(), g.Patched.Load(), g.Passed.Load(), g.Ended.Load(), g.Compared.Load(), g.Vain.Load(), same.Load(), skipped.Load())
-	if exact.Load() < 50 || g.Hits.Load() == 0 || len(m.log) < 50 || g.Patched.Load() == 0 || same.Load() == 0 {
+	if crashes && m.undone == 0 || exact.Load() < 50 || g.Hits.Load() == 0 || len(m.log) < 50 || g.Patched.Load() == 0 || same.Load() == 0 {
 		t.Error("the run was too quiet to show anything")
 	}
 	checkAccounts(t, store)
@@ -586,7 +676,7 @@ func checkAccounts(t *testing.T, s *Store) {
 			if v := e.current.Load(); v != nil {
 				size += versionSize(v)
 			}
-			for _, v := range e.kept {
+			for _, v := range e.kept() {
 				size += versionSize(v)
 			}
 			if size != e.size.Load() {
@@ -621,8 +711,11 @@ func TestModelNoticesFaults(t *testing.T) {
 	}
 	run := func(rule string) (string, error) {
 		test := "^TestModel$"
-		if rule == "inside" {
+		switch rule {
+		case "inside":
 			test = "^TestFollowWhileApplied$"
+		case "session":
+			test = "^TestUndone|^TestModel$/crashes=true"
 		}
 		cmd := exec.Command(bin, "-test.run", test, "-test.count", "3")
 		cmd.Env = append(os.Environ(), "TIDEMARK_SEAM_OFF="+rule)
@@ -632,7 +725,7 @@ func TestModelNoticesFaults(t *testing.T) {
 	if out, err := run(""); err != nil {
 		t.Fatalf("with every rule in force: %v\n%s", err, out)
 	}
-	for _, rule := range []string{"compare", "wait", "order", "inside"} {
+	for _, rule := range []string{"compare", "wait", "order", "inside", "session"} {
 		if out, err := run(rule); err == nil {
 			t.Errorf("without the rule %q nothing was noticed:\n%s", rule, out)
 		} else if !strings.Contains(out, "want ") {

@@ -53,7 +53,7 @@ const refillDelay = 5 * time.Millisecond
 // answer is worth computing before somebody asks. Store.mu is held.
 func (s *Store) worthRefilling(e *Entry) bool {
 	v := e.current.Load()
-	if e.dead || v == nil || v.to.Load() == 0 || v.Reason().Cause != ByChange {
+	if e.dead || v == nil || v.until() == 0 || v.Reason().Cause != ByChange {
 		return false
 	}
 	e.rateReads(v)
@@ -75,7 +75,7 @@ func (s *Store) expect(e *Entry) {
 // reconsider looks at an answer whose fill is over: a change may have ended it
 // already.
 func (s *Store) reconsider(e *Entry) {
-	if v := e.current.Load(); v == nil || v.to.Load() == 0 {
+	if v := e.current.Load(); v == nil || v.until() == 0 {
 		return
 	}
 	s.mu.Lock()

@@ -19,7 +19,7 @@ func TestRefillBeforeAnyoneAsks(t *testing.T) {
 	s.store.find("g2").rate, s.store.find("g2").rated = 0, true
 	s.locked(func() { s.body = func(string) string { return "new" } })
 	s.apply(s.transaction(update(1, 0, 1), update(2, 0, 1)))
-	until(t, "it is back", func() bool { return s.hit("g1") })
+	until(t, "it is back", func() bool { return s.hit("g1") && s.group.Refills.Load() > 0 })
 	if _, answers := s.filled(); answers != 3 || s.hit("g2") {
 		t.Errorf("%d answers were computed, want 3: what is hardly read waits for a reader", answers)
 	}
@@ -34,7 +34,7 @@ func TestRefillBeforeAnyoneAsks(t *testing.T) {
 		t.Errorf("causes: got %+v, want %+v", got, want)
 	}
 	d, ok := s.store.Describe("g1")
-	if !ok || d.Ended == nil || d.Ended.Op != change.Update || d.Current.to.Load() != 0 || d.Reads < 3 {
+	if !ok || d.Ended == nil || d.Ended.Op != change.Update || d.Current.until() != 0 || d.Reads < 3 {
 		t.Errorf("described: %+v", d)
 	}
 }
@@ -56,7 +56,7 @@ func TestRefillStops(t *testing.T) {
 		until(t, "it is back", func() bool {
 			_, answers := s.filled()
 			v := s.store.find("g1").current.Load()
-			return answers == before+1 && v.to.Load() == 0 && !s.store.find("g1").filling.Load()
+			return answers == before+1 && v.until() == 0 && s.store.find("g1").flags.Load()&filling == 0
 		})
 	}
 	if n == 0 || n == 50 {

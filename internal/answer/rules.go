@@ -19,4 +19,7 @@ const (
 	// ruleInside: a version that begins with a transaction or after it holds all
 	// of its changes, whichever of them are still being applied.
 	ruleInside = true
+	// ruleSession: what a snapshot of another session holds says nothing, since a
+	// crash of the server gives ids again.
+	ruleSession = true
 )

@@ -12,4 +12,5 @@ var (
 	ruleOrder   = os.Getenv("TIDEMARK_SEAM_OFF") != "order"
 	ruleTorn    = os.Getenv("TIDEMARK_SEAM_OFF") != "torn"
 	ruleInside  = os.Getenv("TIDEMARK_SEAM_OFF") != "inside"
+	ruleSession = os.Getenv("TIDEMARK_SEAM_OFF") != "session"
 )

@@ -23,6 +23,7 @@ func (s *Store) Apply(_ context.Context, t *change.Transaction) error {
 	r := &record{xid: t.XID, commit: t.Commit, end: t.End, at: now}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	r.session = s.session
 	delete(s.unknown, t.XID)
 	repeated := t.End <= s.history.last()
 	s.history.push(r)
@@ -35,8 +36,9 @@ func (s *Store) Apply(_ context.Context, t *change.Transaction) error {
 	}
 	defined := false
 	var c *change.Change
-	follow := following{never: t.Spilled != nil || repeated}
-	var ended []*Entry
+	follow := &s.following
+	defer follow.reset()
+	follow.never = t.Spilled != nil || repeated
 	visit := func(e *Entry, reads *match.Reads) {
 		v := e.current.Load()
 		row := c.Op != change.Define && c.Op != change.Truncate
@@ -47,7 +49,7 @@ func (s *Store) Apply(_ context.Context, t *change.Transaction) error {
 			return
 		}
 		s.end(e, t.Commit, t.End, now, reason(t, c, reads))
-		ended = append(ended, e)
+		follow.ended = append(follow.ended, e)
 	}
 	n := 0
 	err := t.Each(func(each *change.Change) error {
@@ -70,14 +72,14 @@ func (s *Store) Apply(_ context.Context, t *change.Transaction) error {
 	})
 	for i := range follow.items {
 		item := &follow.items[i]
-		if s.follow(t, item, now); item.version.to.Load() != 0 {
-			ended = append(ended, item.entry)
+		if s.follow(t, item, now); item.version.until() != 0 {
+			follow.ended = append(follow.ended, item.entry)
 		}
 		if (i+1)%followBatch == 0 {
 			s.handOver()
 		}
 	}
-	for i, e := range ended {
+	for i, e := range follow.ended {
 		s.expect(e)
 		if (i+1)%applyBatch == 0 {
 			s.handOver()
@@ -98,8 +100,8 @@ func (s *Store) handOver() {
 	s.mu.Lock()
 }
 
-func reason(t *change.Transaction, c *change.Change, reads *match.Reads) *Reason {
-	r := &Reason{Table: reads.Name, Op: c.Op, At: t.End, XID: t.XID}
+func reason(t *change.Transaction, c *change.Change, reads *match.Reads) Reason {
+	r := Reason{Table: reads.Name, Op: c.Op, At: t.End, XID: t.XID}
 	if c.Op == change.Define {
 		r.Cause = ByDefinition
 	}
@@ -107,23 +109,27 @@ func reason(t *change.Transaction, c *change.Change, reads *match.Reads) *Reason
 }
 
 // end closes an entry's current version. Store.mu is held.
-func (s *Store) end(e *Entry, last, to revision.LSN, now time.Time, r *Reason) {
+func (s *Store) end(e *Entry, last, to revision.LSN, now time.Time, r Reason) {
 	v := e.current.Load()
 	s.unregister(e)
 	if v == nil || !v.end(last, to, now, r) {
 		return
 	}
-	e.why = r
-	e.group.ended(r)
+	why := v.Reason()
+	s.resize(e, endOverhead)
+	e.explain(why)
+	e.group.ended(why)
 	s.endedBy[r.Cause].Add(1)
 	s.ended.push(e, v)
 }
 
 // Redefine drops every answer: definitions changed at a time that nobody knows.
+// Plans from before do not count any more.
 func (s *Store) Redefine() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.session++
+	s.history.since = s.session
 	s.dropAll(ByDefinition)
 }
 
@@ -157,7 +163,7 @@ func (s *Store) settle(f *fill, q *Query, session uint64, res *Result) (*Version
 	s.install(f, versions, deps, res.Deps != nil, state)
 	f.entry.group.Patched.Add(int64(len(versions) - 1))
 	v = versions[len(versions)-1]
-	if v.to.Load() != 0 {
+	if v.until() != 0 {
 		return v, settledClosed
 	}
 	return v, settledOpen
@@ -167,11 +173,11 @@ func (s *Store) settle(f *fill, q *Query, session uint64, res *Result) (*Version
 // far as it has not been compared with what came later; closed means that v has
 // its end. It returns the result's own dependencies. Store.mu is held.
 func (s *Store) place(v *Version, q *Query, session uint64, res *Result) ([]match.Dependency, settled) {
-	s.history.prove(&res.Snapshot)
-	if session != s.session || res.Source != s.Frontier().Source {
+	if session != s.session && ruleSession || res.Source != s.Frontier().Source {
 		return nil, settledUnknown
 	}
-	if s.history.outdated(q.Planned, res.Upper) {
+	s.history.prove(&res.Snapshot)
+	if s.outdated(q, res.Upper) {
 		return nil, settledOutdated
 	}
 	// Whole tables are a question for what holds at every snapshot; which of
@@ -201,7 +207,7 @@ func (s *Store) place(v *Version, q *Query, session uint64, res *Result) ([]matc
 		return nil, settledUnknown
 	}
 	v.From = before
-	v.end(lost.commit, lost.end, v.Filled, lost.reason(deps))
+	v.end(lost.commit, lost.end, v.Filled(), lost.reason(deps))
 	return deps, settledClosed
 }
 
@@ -214,26 +220,27 @@ func (s *Store) install(f *fill, versions []*Version, deps []match.Dependency, r
 	}
 	first, last := versions[0], versions[len(versions)-1]
 	old := e.current.Load()
-	open := last.to.Load() == 0
-	if old != nil && (old.From > first.From || !open && old.to.Load() == 0 && first.Filled.UnixNano() < old.expires) {
+	open := last.until() == 0
+	if old != nil && (old.From > first.From || !open && old.until() == 0 && first.filled < old.expires) {
 		return // what is there is newer, or still true
 	}
 	s.unregister(e)
 	if old != nil {
 		// Refilled because its time was over, or to no purpose: nothing ended it.
-		if old.end(first.From, first.From, first.Filled, &Reason{Cause: ByTTL, At: first.From}) {
+		if old.end(first.From, first.From, first.Filled(), Reason{Cause: ByTTL, At: first.From}) {
 			s.endedBy[ByTTL].Add(1)
-			e.why = old.Reason()
+			s.resize(e, endOverhead)
+			e.explain(old.Reason())
 			s.ended.push(e, old)
 		} else if why := old.Reason(); why.Cause == ByChange {
-			e.group.compared(why, old.Found == first.Found && old.ETag == first.ETag)
+			e.group.compared(why, old.Found == first.Found && old.tag == first.tag)
 		}
 		s.retain(e, old)
 	}
 	for _, v := range versions {
 		s.resize(e, versionSize(v))
-		if v.to.Load() != 0 {
-			e.why = v.Reason()
+		if v.until() != 0 {
+			e.explain(v.Reason())
 			s.ended.push(e, v)
 		}
 		if v != last {
@@ -271,12 +278,14 @@ func (s *Store) Disconnected() {
 // no longer counts as current.
 func (s *Store) Freeze(frozen bool) { s.frozen.Store(frozen) }
 
-// Reset begins a new epoch: nothing from before is kept.
+// Reset begins a new epoch: nothing from before is kept, and plans from before do
+// not count any more.
 func (s *Store) Reset(source revision.Source, at revision.LSN) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.session++
 	s.history = newHistory(at, s.opts.HistoryMemory)
+	s.history.since = s.session
 	s.unknown = map[revision.XID][]catalog.OID{}
 	s.pins = nil
 	s.dropAll(ByEpoch)
@@ -307,26 +316,44 @@ func (s *Store) KeepUnknown(keep func(revision.XID) bool) int {
 	return len(s.unknown)
 }
 
-// ForgetDefinitions says that every plan has seen what this snapshot holds.
-func (s *Store) ForgetDefinitions(planned *revision.Snapshot) {
+// ForgetDefinitions says that every plan that is not retired has seen this much.
+func (s *Store) ForgetDefinitions(planned *Seen) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.history.forgetDefinitions(planned)
 }
 
-// Outdated reports whether a definition changed that an analysis at this
-// snapshot did not see.
-func (s *Store) Outdated(planned *revision.Snapshot) bool {
+// Outdated reports whether a definition changed that an analysis did not see.
+func (s *Store) Outdated(planned *Seen) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.history.outdated(planned, ^revision.LSN(0))
 }
 
-// Prove tells the store of a snapshot taken just now, so that it can forget.
-func (s *Store) Prove(snap *revision.Snapshot) {
+// outdated reports whether a definition changed up to p that the plan of a query
+// did not see. What every plan has seen is forgotten, and with it what retired
+// ones have not. Store.mu is held.
+func (s *Store) outdated(q *Query, p revision.LSN) bool {
+	return q.Group.retired.Load() || s.history.outdated(q.Planned, p)
+}
+
+// Session returns the number of the present session with the log. It grows
+// whenever the log is lost or found. Whoever takes a snapshot reads it before.
+func (s *Store) Session() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.history.prove(snap)
+	return s.session
+}
+
+// Prove tells the store of a snapshot taken just now, so that it can forget. One
+// of an earlier session does not count: it may be from before a crash, and hold
+// by their ids what was undone and what is not.
+func (s *Store) Prove(session uint64, snap *revision.Snapshot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if session == s.session || !ruleSession {
+		s.history.prove(snap)
+	}
 }
 
 // Unproven returns how many transactions wait to be seen by a snapshot.

@@ -3,6 +3,7 @@ package answer
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/tidemarkdb/tidemark/internal/revision"
@@ -38,9 +39,7 @@ func (s *Store) Hit(key string, now time.Time) (*Version, *Entry, revision.LSN, 
 	if v == nil || now.UnixNano() >= v.expires {
 		return nil, nil, 0, nil
 	}
-	if !e.visited.Load() {
-		e.visited.Store(true)
-	}
+	e.visit()
 	v.read()
 	e.group.Hits.Add(1)
 	return v, e, at, f
@@ -77,9 +76,9 @@ func currentAt(f *revision.Frontier, e *Entry) (*Version, revision.LSN) {
 func (e *Entry) before(at revision.LSN) *Version {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for i := len(e.kept) - 1; i >= 0; i-- {
-		if e.kept[i].TrueAt(at) {
-			return e.kept[i]
+	for _, v := range slices.Backward(e.kept()) {
+		if v.TrueAt(at) {
+			return v
 		}
 	}
 	return nil
@@ -89,6 +88,9 @@ func (e *Entry) before(at revision.LSN) *Version {
 // fully_consistent. The frontier has passed need.Position unless need.Unreached.
 func (s *Store) Serve(ctx context.Context, q *Query, need Need) (Reply, error) {
 	accept := acceptance{xid: need.XID}
+	if accept.xid != 0 {
+		accept.session = s.Session()
+	}
 	switch need.Level {
 	case revision.MinimizeLatency:
 		// A fill that was begun before may lack what the log has brought since.
@@ -112,7 +114,7 @@ func (s *Store) Serve(ctx context.Context, q *Query, need Need) (Reply, error) {
 				// Refused where too much waits: then it stays stale for a while.
 				if _, _, err := s.join(e, q, false); err == nil || errors.Is(err, ErrOverloaded) {
 					q.Group.Stale.Add(1)
-					return Reply{Version: v, At: revision.LSN(v.last.Load()), Exact: true, Outcome: Stale, Ended: ended}, nil
+					return Reply{Version: v, At: v.last(), Exact: true, Outcome: Stale, Ended: ended}, nil
 				}
 			}
 		}
@@ -152,9 +154,7 @@ func (s *Store) fromMemory(e *Entry, q *Query, need Need) (Reply, bool) {
 	if v == nil || at < need.Position || s.opts.Now().UnixNano() >= v.expires {
 		return Reply{}, false
 	}
-	if !e.visited.Load() {
-		e.visited.Store(true)
-	}
+	e.visit()
 	v.read()
 	q.Group.Hits.Add(1)
 	return Reply{Version: v, At: at, Exact: !q.Volatile, Outcome: Hit}, true
@@ -171,7 +171,7 @@ func (s *Store) why(v *Version) *Reason {
 }
 
 func (s *Store) staleAllowed(v *Version, limit time.Duration) bool {
-	at := v.endedAt.Load()
+	at := v.endedAt()
 	return limit > 0 && at != 0 && !s.frozen.Load() && s.opts.Now().Sub(time.Unix(0, at)) <= limit
 }
 
@@ -240,6 +240,9 @@ func (s *Store) unproven(q *Query, a *attempt, need Need) (*Version, bool) {
 type acceptance struct {
 	since time.Time    // from a query that began no earlier; zero: none
 	xid   revision.XID // from a snapshot that this transaction is over in; 0: none
+	// session is that in which the log had brought xid: an earlier snapshot may
+	// hold another transaction by this id, which a crash undid.
+	session uint64
 }
 
 func (a *acceptance) accepts(r *attempt) bool {
@@ -249,7 +252,7 @@ func (a *acceptance) accepts(r *attempt) bool {
 	case !a.since.IsZero():
 		return !r.began.Before(a.since)
 	case a.xid != 0:
-		return r.result.Snapshot.Contains(a.xid)
+		return (r.session >= a.session || !ruleSession) && r.result.Snapshot.Contains(a.xid)
 	}
 	return false
 }

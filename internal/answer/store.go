@@ -66,6 +66,8 @@ type Store struct {
 	ended   endedQueue
 	hand    int // the next shard to evict from
 
+	following following // of the transaction being applied
+
 	due         []*Entry // to be computed before somebody asks
 	refillTimer *time.Timer
 
@@ -74,48 +76,6 @@ type Store struct {
 	batch   int
 	between func()
 }
-
-const shardCount = 64
-
-type shard struct {
-	mu      sync.RWMutex
-	entries map[string]*Entry
-	head    *Entry // newest
-	tail    *Entry // oldest
-	hand    *Entry
-	_       [64]byte // keeps two shards' locks off one cache line
-}
-
-// Entry is one answer through all its versions.
-type Entry struct {
-	key     string
-	group   *Group
-	current atomic.Pointer[Version] // the newest, perhaps ended
-	visited atomic.Bool             // since the eviction hand passed
-	filling atomic.Bool
-	size    atomic.Int64
-
-	// Guarded by Store.mu.
-	nodes   match.Handle[*Entry] // of the current version, while it is open
-	state   *patch.State         // by which it follows its rows, or nil
-	why     *Reason              // why the last version that ended did
-	rate    float32              // of reads of a version before a change ends it
-	rated   bool                 // rate means something
-	refined bool                 // nodes are of this version, not of its query
-	dead    bool                 // evicted or purged
-
-	prev, next *Entry // guarded by shard.mu
-
-	mu   sync.Mutex
-	fill *fill
-	kept []*Version // earlier ones, oldest first
-}
-
-// Key returns the key of the entry's answer.
-func (e *Entry) Key() string { return e.key }
-
-// Group returns the group that the entry belongs to.
-func (e *Entry) Group() *Group { return e.group }
 
 // NewStore returns an empty store at a frontier.
 func NewStore(opts Options, source revision.Source, at revision.LSN) *Store {
@@ -141,7 +101,7 @@ func NewStore(opts Options, source revision.Source, at revision.LSN) *Store {
 	s.queue.slots, s.queue.most, s.queue.refills = opts.Fills, opts.Queue, opts.Refills
 	s.queue.launch = s.launch
 	for i := range s.shards {
-		s.shards[i].entries = map[string]*Entry{}
+		s.shards[i].entries = map[uint64]*Entry{}
 	}
 	s.frontier.Store(revision.NewFrontier(source, at))
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -175,15 +135,17 @@ func (s *Store) Close() {
 // Frontier returns the frontier of the current epoch.
 func (s *Store) Frontier() *revision.Frontier { return s.frontier.Load() }
 
-func (s *Store) shard(key string) *shard {
-	return &s.shards[maphash.String(s.seed, key)%shardCount]
+// shard returns where a key belongs, and its hash.
+func (s *Store) shard(key string) (*shard, uint64) {
+	h := maphash.String(s.seed, key)
+	return &s.shards[h%shardCount], h
 }
 
 // find returns the entry of a key, or nil.
 func (s *Store) find(key string) *Entry {
-	sh := s.shard(key)
+	sh, h := s.shard(key)
 	sh.mu.RLock()
-	e := sh.entries[key]
+	e := sh.get(h, key)
 	sh.mu.RUnlock()
 	return e
 }
@@ -192,7 +154,7 @@ func (s *Store) find(key string) *Entry {
 // when the one there belongs to another group. A query of a retired group gets
 // one that is not in the store.
 func (s *Store) entry(q *Query) *Entry {
-	sh := s.shard(q.Key)
+	sh, h := s.shard(q.Key)
 	for {
 		e := s.find(q.Key)
 		switch {
@@ -209,11 +171,11 @@ func (s *Store) entry(q *Query) *Entry {
 			size := entryOverhead + int64(len(e.key))
 			e.size.Store(size)
 			sh.mu.Lock()
-			if sh.entries[q.Key] != nil {
+			if sh.get(h, q.Key) != nil {
 				sh.mu.Unlock()
 				continue
 			}
-			sh.add(e)
+			sh.add(h, e)
 			sh.mu.Unlock()
 			s.bytes.Add(size)
 			s.entries.Add(1)
@@ -226,9 +188,10 @@ func (s *Store) entry(q *Query) *Entry {
 // Sizes of what an answer takes beside its key and body, measured on 64-bit
 // builds and rounded up.
 const (
-	entryOverhead   = 360 // the entry and its places in the maps
-	versionOverhead = 520 // with what a face renders beside it once it is hit
-	stateOverhead   = 256 // the bound plan with its tests
+	entryOverhead   = 232 // the entry and its place in a shard
+	versionOverhead = 112
+	endOverhead     = 128 // how it ended, and what waits for its being forgotten
+	stateOverhead   = 8
 )
 
 func (s *Store) resize(e *Entry, by int64) {
@@ -238,6 +201,9 @@ func (s *Store) resize(e *Entry, by int64) {
 
 func versionSize(v *Version) int64 {
 	size := versionOverhead + int64(len(v.Body))
+	if v.until() != 0 {
+		size += endOverhead
+	}
 	if p := v.Packed.Load(); p != nil {
 		size += int64(len(*p))
 	}
@@ -257,55 +223,6 @@ func (s *Store) Packed(key string, v *Version, packed []byte) {
 	}
 }
 
-func (sh *shard) add(e *Entry) {
-	sh.entries[e.key] = e
-	e.next = sh.head
-	if sh.head != nil {
-		sh.head.prev = e
-	}
-	sh.head = e
-	if sh.tail == nil {
-		sh.tail = e
-	}
-}
-
-func (sh *shard) unlink(e *Entry) {
-	delete(sh.entries, e.key)
-	if sh.hand == e {
-		sh.hand = e.prev
-	}
-	if e.prev != nil {
-		e.prev.next = e.next
-	} else {
-		sh.head = e.next
-	}
-	if e.next != nil {
-		e.next.prev = e.prev
-	} else {
-		sh.tail = e.prev
-	}
-	e.prev, e.next = nil, nil
-}
-
-// victim returns the entry that the SIEVE rule (Zhang et al., NSDI 2024) would
-// evict: the oldest that was not visited since the hand last passed it.
-func (sh *shard) victim() *Entry {
-	for range 2*len(sh.entries) + 1 {
-		if sh.hand == nil {
-			if sh.hand = sh.tail; sh.hand == nil {
-				return nil
-			}
-		}
-		e := sh.hand
-		sh.hand = e.prev
-		if e.filling.Load() || e.visited.Swap(false) {
-			continue
-		}
-		return e
-	}
-	return nil
-}
-
 // drop takes an entry out of the store and its dependencies out of the index.
 // Store.mu is held.
 func (s *Store) drop(e *Entry) {
@@ -317,12 +234,12 @@ func (s *Store) drop(e *Entry) {
 	e.current.Store(nil)
 	s.unregister(e)
 	e.mu.Lock()
-	e.kept = nil
+	e.past = nil
 	s.abandon(e)
 	e.mu.Unlock()
-	sh := s.shard(e.key)
+	sh, h := s.shard(e.key)
 	sh.mu.Lock()
-	sh.unlink(e)
+	sh.unlink(h, e)
 	sh.mu.Unlock()
 	s.entries.Add(-1)
 	s.bytes.Add(-e.size.Load())
@@ -332,7 +249,7 @@ func (s *Store) drop(e *Entry) {
 // register enters an entry's open version in the index, with the state by which
 // it follows its rows. Store.mu is held.
 func (s *Store) register(e *Entry, deps []match.Dependency, state *patch.State) {
-	e.nodes = s.index.Add(e, deps)
+	s.index.Add(&e.nodes, e, deps)
 	s.resize(e, e.nodes.Size())
 	s.restate(e, state)
 }
@@ -352,9 +269,8 @@ func stateSize(s *patch.State) int64 {
 
 // unregister takes what register entered back. Store.mu is held.
 func (s *Store) unregister(e *Entry) {
-	s.index.Remove(e.nodes)
 	s.resize(e, -e.nodes.Size())
-	e.nodes = match.Handle[*Entry]{}
+	s.index.Remove(&e.nodes)
 	s.restate(e, nil)
 	e.refined = false
 }

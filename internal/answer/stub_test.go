@@ -52,7 +52,7 @@ func (s *stub) newGroup(name string) *Group {
 func (s *stub) query(g *Group, key string) *Query {
 	row, _ := strconv.Atoi(key[len(g.Name):])
 	return &Query{
-		Key: key, Group: g, TTL: time.Hour, Planned: &revision.Snapshot{Xmin: 1 << 40, Xmax: 1 << 40}, Source: s,
+		Key: key, Group: g, TTL: time.Hour, Planned: &Seen{revision.Snapshot{Xmin: 1 << 40, Xmax: 1 << 40}, 1 << 40}, Source: s,
 		Deps: []match.Dependency{{Reads: modelReads, Tests: []match.Test{
 			{Column: "k", Type: 23, Class: match.ClassInt, Op: match.Equal, Values: []match.Datum{modelDatum(row)}},
 		}}},

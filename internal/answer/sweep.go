@@ -23,7 +23,7 @@ type endedQueue struct {
 }
 
 func (q *endedQueue) push(e *Entry, v *Version) {
-	q.items = append(q.items, endedEntry{e, v.endedAt.Load()})
+	q.items = append(q.items, endedEntry{e, v.endedAt()})
 }
 
 func (q *endedQueue) peek() (endedEntry, bool) {
@@ -77,14 +77,18 @@ func (s *Store) forget(e *Entry, by int64) {
 	e.mu.Lock()
 	freed := int64(0)
 	over := func(v *Version) bool {
-		at := v.endedAt.Load()
+		at := v.endedAt()
 		if at == 0 || at > by {
 			return false
 		}
 		freed += versionSize(v)
 		return true
 	}
-	e.kept = slices.DeleteFunc(e.kept, over)
+	if p := e.past; p != nil {
+		if p.kept = slices.DeleteFunc(p.kept, over); len(p.kept) == 0 {
+			p.kept = nil
+		}
+	}
 	if v := e.current.Load(); v != nil && over(v) {
 		e.current.Store(nil)
 	}
@@ -107,11 +111,12 @@ const (
 func (s *Store) retain(e *Entry, v *Version) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if n := int64(len(e.kept)); n >= maxKept || n > 0 && n*versionSize(v) >= maxKeptBytes {
-		s.resize(e, -versionSize(e.kept[0]))
-		e.kept = slices.Delete(e.kept, 0, 1)
+	p := e.ended()
+	if n := int64(len(p.kept)); n >= maxKept || n > 0 && n*versionSize(v) >= maxKeptBytes {
+		s.resize(e, -versionSize(p.kept[0]))
+		p.kept = slices.Delete(p.kept, 0, 1)
 	}
-	e.kept = append(e.kept, v)
+	p.kept = append(p.kept, v)
 }
 
 // Retire drops all answers of a group, and those that come later.
@@ -166,7 +171,7 @@ func (s *Store) purge(which func(*Entry) bool) int {
 		sh := &s.shards[i]
 		var found []*Entry
 		sh.mu.RLock()
-		for _, e := range sh.entries {
+		for e := range sh.all {
 			if which(e) {
 				found = append(found, e)
 			}
@@ -189,8 +194,8 @@ func (s *Store) dropAll(why Cause) {
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.mu.RLock()
-		found := make([]*Entry, 0, len(sh.entries))
-		for _, e := range sh.entries {
+		found := make([]*Entry, 0, sh.len())
+		for e := range sh.all {
 			found = append(found, e)
 		}
 		sh.mu.RUnlock()

@@ -134,8 +134,8 @@ func (s *Store) common(qs []*Query, replies []Reply, ended []bool) (revision.LSN
 // is known to hold. Store.mu is held.
 func (s *Store) lastAt(q *Query, r *Reply, frontier revision.LSN) revision.LSN {
 	v := r.Version
-	if v.to.Load() != 0 {
-		return max(revision.LSN(v.last.Load()), r.At)
+	if v.until() != 0 {
+		return max(v.last(), r.At)
 	}
 	// Nobody ends a version that is not in the store any more.
 	if e := s.find(q.Key); e != nil && e.current.Load() == v {

@@ -136,7 +136,7 @@ func (h *Handler) writeBatch(w http.ResponseWriter, r *http.Request, paths []str
 		case !v.Found:
 			e.Status, e.Problem, e.CacheStatus = noRow.Status, &noRow, cacheStatus(&part.Reply.Reply, now)
 		default:
-			e.ETag, e.CacheStatus, body = v.ETag[0], cacheStatus(&part.Reply.Reply, now), v.Body
+			e.ETag, e.CacheStatus, body = string(v.AppendETag(nil)), cacheStatus(&part.Reply.Reply, now), v.Body
 		}
 		head := encode(e)
 		head = head[:len(head)-1] // its end comes behind the body

@@ -71,7 +71,7 @@ func TestWriteBatch(t *testing.T) {
 	found := func(body string) tenant.Part {
 		return tenant.Part{Reply: tenant.Reply{Reply: answer.Reply{
 			Exact: true, Outcome: answer.Filled,
-			Version: &answer.Version{Body: []byte(body), Found: true, ETag: [1]string{`"tag"`}},
+			Version: &answer.Version{Body: []byte(body), Found: true},
 		}}}
 	}
 	none := tenant.Part{Reply: tenant.Reply{Reply: answer.Reply{Exact: true, Outcome: answer.Filled, Version: &answer.Version{}}}}

@@ -8,28 +8,45 @@ import (
 	"github.com/tidemarkdb/tidemark/internal/answer"
 )
 
-func age(v *answer.Version, now time.Time) int64 {
-	return max(0, int64(now.Sub(v.Filled)/time.Second))
+// The header lines of a hit with what is the same in all of them, as far as the
+// value of its token. Nobody keeps those of an answer: there may be millions.
+var (
+	hitAge    = statusLine(http.StatusOK) + "Age: "
+	hitStatus = "\r\nCache-Control: " + revalidate[0] + "\r\nCache-Status: " + statusHit
+	hitLength = "\r\nContent-Length: "
+	hitTag    = "\r\nContent-Type: " + typeJSON[0] + "\r\nEtag: "
+	hitToken  = "\r\nVary: " + varyHeaders[0] + "\r\n" + HeaderToken + ": "
+)
+
+const statusHit = "tidemark; hit; ttl="
+
+// appendHit appends the head of a hit up to the value of its token.
+func appendHit(b []byte, v *answer.Version, now time.Time) []byte {
+	b = strconv.AppendInt(append(b, hitAge...), v.Age(now), 10)
+	b = strconv.AppendInt(append(b, hitStatus...), v.TTL(now), 10)
+	b = strconv.AppendInt(append(b, hitLength...), int64(len(v.Body)), 10)
+	b = v.AppendETag(append(b, hitTag...))
+	return append(b, hitToken...)
 }
 
-// rendered returns the header values of a hit, which change once a second.
-func rendered(v *answer.Version, now time.Time) *answer.Rendered {
-	second := now.Unix()
-	if m := v.Rendered.Load(); m != nil && m.Second == second {
-		return m
+// rendered holds the header values of one version's reply, each as a header has it.
+type rendered struct{ age, status, length, etag [1]string }
+
+// render makes the header values of a reply.
+func render(r *answer.Reply, now time.Time) *rendered {
+	v := r.Version
+	// One string holds all that are short, as each is kept as long as the others.
+	var short [128]byte
+	b := strconv.AppendInt(short[:0], v.Age(now), 10)
+	n := len(b)
+	b = strconv.AppendInt(b, int64(len(v.Body)), 10)
+	m := len(b)
+	b = v.AppendETag(b)
+	text := string(b)
+	return &rendered{
+		age: [1]string{text[:n]}, length: [1]string{text[n:m]}, etag: [1]string{text[m:]},
+		status: [1]string{cacheStatus(r, now)},
 	}
-	m := &answer.Rendered{Second: second}
-	m.Age[0] = strconv.FormatInt(age(v, now), 10)
-	m.Status[0] = "tidemark; hit; ttl=" + strconv.FormatInt(ttl(v, now), 10)
-	m.Head = []byte(statusLine(http.StatusOK) + "Age: " + m.Age[0] + "\r\nCache-Control: " + revalidate[0] +
-		"\r\nCache-Status: " + m.Status[0] + "\r\nContent-Length: " + v.Length[0] + "\r\nContent-Type: " + typeJSON[0] +
-		"\r\nEtag: " + v.ETag[0] + "\r\nVary: " + varyHeaders[0] + "\r\n" + HeaderToken + ": ")
-	v.Rendered.Store(m)
-	return m
-}
-
-func ttl(v *answer.Version, now time.Time) int64 {
-	return int64(v.Expires().Sub(now) / time.Second)
 }
 
 // staleFor returns the ttl of an answer that is not true any more: below zero by
@@ -44,7 +61,7 @@ func cacheStatus(r *answer.Reply, now time.Time) string {
 	detail := ""
 	switch {
 	case r.Outcome == answer.Hit:
-		return rendered(r.Version, now).Status[0]
+		return statusHit + strconv.FormatInt(r.Version.TTL(now), 10)
 	case r.Outcome == answer.Stale:
 		b = append(b, "; hit; ttl="...)
 		b = strconv.AppendInt(b, staleFor(r.Version, now), 10)
@@ -60,7 +77,7 @@ func cacheStatus(r *answer.Reply, now time.Time) string {
 	if r.Outcome == answer.Filled {
 		if r.Stored {
 			b = append(b, "; stored; ttl="...)
-			b = strconv.AppendInt(b, ttl(r.Version, now), 10)
+			b = strconv.AppendInt(b, r.Version.TTL(now), 10)
 		}
 		if r.Joined {
 			b = append(b, "; collapsed"...)

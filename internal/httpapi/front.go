@@ -276,8 +276,7 @@ func (c *frontConn) hit(req request, now time.Time) bool {
 	if !v.Found || len(v.Body) > frontBatch || req.gzip && len(v.Body) >= packMinimum {
 		return false
 	}
-	m := rendered(v, now)
-	c.out = append(c.out, m.Head...)
+	c.out = appendHit(c.out, v, now)
 	c.out = append(c.out, reply.Token...)
 	c.out = append(c.out, "\r\n"...)
 	c.out = append(c.out, c.front.dateHeader(now)...)

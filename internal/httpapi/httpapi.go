@@ -137,26 +137,21 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, reply *tenant.Re
 	hd["Vary"] = varyHeaders
 	// A client may keep the answer, and asks each time whether it still holds.
 	hd["Cache-Control"] = revalidate
-	if reply.Outcome == answer.Hit {
-		m := rendered(v, now)
-		hd["Age"], hd["Cache-Status"] = m.Age[:], m.Status[:]
-	} else {
-		hd["Age"] = []string{strconv.FormatInt(age(v, now), 10)}
-		hd["Cache-Status"] = []string{cacheStatus(&reply.Reply, now)}
-	}
+	m := render(&reply.Reply, now)
+	hd["Age"], hd["Cache-Status"] = m.age[:], m.status[:]
 	if !v.Found {
 		WriteProblem(w, r, noRow)
 		return
 	}
-	body, etag, length := v.Body, v.ETag[:], v.Length[:]
+	body, etag, length := v.Body, m.etag[:], m.length[:]
 	if len(body) >= packMinimum && acceptsGzip(r.Header["Accept-Encoding"]) {
 		body = h.packed(reply, v)
-		etag = []string{strings.TrimSuffix(v.ETag[0], `"`) + `-gz"`}
+		etag = []string{strings.TrimSuffix(m.etag[0], `"`) + `-gz"`}
 		length = []string{strconv.Itoa(len(body))}
 		hd["Content-Encoding"] = gzipCoding
 	}
 	hd["Etag"] = etag
-	if match := r.Header["If-None-Match"]; len(match) > 0 && matches(match, v.ETag[0]) {
+	if match := r.Header["If-None-Match"]; len(match) > 0 && matches(match, m.etag[0]) {
 		delete(hd, "Content-Encoding")
 		w.WriteHeader(http.StatusNotModified)
 		return

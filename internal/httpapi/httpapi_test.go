@@ -158,7 +158,7 @@ func TestCacheStatusOfStale(t *testing.T) {
 }
 
 func TestCacheStatusIsStructured(t *testing.T) {
-	v := &answer.Version{Filled: time.Now()}
+	v := &answer.Version{}
 	for _, r := range []answer.Reply{
 		{Version: v, Exact: true},
 		{Version: v, Exact: true, Outcome: answer.Stale, Ended: &answer.Reason{Table: `public."a\b"`, Op: 'U'}},

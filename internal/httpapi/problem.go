@@ -82,10 +82,14 @@ func problemOf(err error) (Problem, bool) {
 	var stmt *tenant.StatementError
 	if errors.As(err, &stmt) {
 		if stmt.Parameter {
-			return Problem{
+			p := Problem{
 				Type: TypePrefix + "bad-parameter", Title: "A parameter is wrong", Status: http.StatusBadRequest,
-				Detail: stmt.Error(),
-			}, false
+				Detail: stmt.Error(), Parameter: stmt.Name,
+			}
+			if p.Parameter != "" {
+				p.Detail = "parameter " + p.Parameter + " is refused: " + p.Detail
+			}
+			return p, false
 		}
 		return Problem{
 			Type: TypePrefix + "endpoint-error", Title: "The endpoint's statement failed",

@@ -71,15 +71,19 @@ func touches(before, after Verdict, exact bool) bool {
 
 // takes says whether a version of a row takes part in the answer.
 func (d *Dependency) takes(rel *catalog.Relation, row change.Row) Verdict {
-	return takes(d.Tests, d.Edge, d.Groups, d.Witnesses, rel, row)
+	v := takes(d.Tests, d.Edge, d.Groups, rel, row)
+	if v != No && row != nil && d.Witnesses != nil && d.Witnesses.represents(rel, row) {
+		return No
+	}
+	return v
 }
 
-func takes(tests []Test, e *Edge, g *Groups, w *Witnesses, rel *catalog.Relation, row change.Row) Verdict {
+func takes(tests []Test, e *Edge, g *Groups, rel *catalog.Relation, row change.Row) Verdict {
 	v := Eval(tests, rel, row)
 	if v == No || row == nil {
 		return v
 	}
-	if e != nil && e.excludes(rel, row) || g != nil && g.excludes(rel, row) || w != nil && w.represents(rel, row) {
+	if e != nil && e.excludes(rel, row) || g != nil && g.excludes(rel, row) {
 		return No
 	}
 	return v

@@ -40,7 +40,7 @@ func BenchmarkTouch(b *testing.B) {
 			runtime.ReadMemStats(&before)
 			var size int64
 			for i := range n {
-				size += ix.Add(i, []Dependency{benchDeps[kind](reads, i)}).Size()
+				size += ix.with(i, []Dependency{benchDeps[kind](reads, i)}).Size()
 			}
 			runtime.GC()
 			runtime.ReadMemStats(&after)
@@ -86,7 +86,7 @@ func TestTouchAllocates(t *testing.T) {
 	} {
 		rel := &catalog.Relation{OID: 7, Columns: []catalog.Column{{Name: "v", Type: 1}, {Name: "w", Type: 25}}}
 		ix := NewIndex[int]()
-		ix.Add(1, []Dependency{{
+		ix.with(1, []Dependency{{
 			Reads: &Reads{Tables: []catalog.OID{7}, Tested: []string{"v"}},
 			Tests: []Test{{Column: "v", Type: 1, Class: tt.class, Values: []Datum{datum(tt.class, tt.want)}}},
 		}})

@@ -123,11 +123,20 @@ type KeyColumn struct {
 // Witnesses are rows that each stand for all rows with the same values of some
 // columns, because the query asks only whether there is one (EXISTS, IN,
 // DISTINCT). As long as a witness stays as it is, other versions of rows with
-// its values do not count.
+// its values do not count. Reads.Columns has all these columns, and Reads.Tested
+// none.
+//
+// Of several witnesses of the same values all but one may go. Which those are
+// depends on what came before: an Index keeps count, for the changes that it is
+// shown one after the other. To Affects, which is not told, each of them counts.
 type Witnesses struct {
 	For []KeyColumn // what has to be the same
 	Key []KeyColumn // the table's own key
 	// rows hold the values of both, those of For first, in order: the encoding is
 	// appendValues'.
-	rows []string
+	rows    []string
+	longest int
+	certain bool // rows that pass the tests are witnesses, too
+	fixed   bool // see NewFixtures
+	owned   bool // by an index, which changes them
 }

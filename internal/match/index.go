@@ -33,21 +33,26 @@ func NewIndex[T any]() *Index[T] {
 	return &Index[T]{tables: map[catalog.OID][]*boundShape[T]{}, shapes: map[shapeKey]*shape[T]{}}
 }
 
-// Handle is what an index holds for one owner. The zero Handle holds nothing.
+// Handle is what an index holds for one owner. The zero Handle holds nothing. It
+// is part of the index, so it must not be copied; owners have it inside them,
+// which brings what is found next to what it is found for.
 type Handle[T any] struct {
-	first *part[T]
+	first part[T] // without a shape, there is none
 	size  int64
 }
 
-// Size returns the bytes that the index needs for the owner. Strings that the
-// dependencies share with others count.
-func (h Handle[T]) Size() int64 { return h.size }
+// Size returns the bytes that the index needs for the owner beside the Handle.
+// Strings that the dependencies share with others count.
+func (h *Handle[T]) Size() int64 { return h.size }
 
 // Len returns the number of nodes.
-func (h Handle[T]) Len() int {
+func (h *Handle[T]) Len() int {
+	if h.first.shape == nil {
+		return 0
+	}
 	n := 0
-	for p := h.first; p != nil; p = p.sibling {
-		n += len(p.nodes)
+	for p := &h.first; p != nil; p = p.sibling {
+		n += p.len()
 	}
 	return n
 }
@@ -58,7 +63,8 @@ type part[T any] struct {
 	shape   *shape[T] // nil once removed
 	sibling *part[T]
 	limits  *limits // nil: what is found counts
-	nodes   []node[T]
+	node    node[T]
+	more    *[]node[T] // all nodes, where there is not exactly one
 }
 
 // node is one place in a shape.
@@ -69,8 +75,22 @@ type node[T any] struct {
 	span       *span[T] // in the interval tree, for shapes with a range
 }
 
+func (p *part[T]) len() int {
+	if p.more == nil {
+		return 1
+	}
+	return len(*p.more)
+}
+
+func (p *part[T]) at(i int) *node[T] {
+	if p.more == nil {
+		return &p.node
+	}
+	return &(*p.more)[i]
+}
+
 // limits is what of a dependency is evaluated on the nodes found. Parts may
-// share it; nobody changes it.
+// share it, and then nobody changes it; one with witnesses has a part of its own.
 type limits struct {
 	tests     []Test // those that the key and the interval do not cover
 	exact     bool
@@ -78,6 +98,9 @@ type limits struct {
 	edge      *Edge
 	groups    *Groups
 	witnesses *Witnesses
+	// hashed are tests that a key covers only as far as a hash can say. A row
+	// that is to be a witness has to pass them.
+	hashed []Test
 }
 
 // Bounds of the nodes of one dependency. One IN list may have as many as keys of
@@ -92,64 +115,57 @@ const (
 // noReads stands for the table references of owners that have none.
 var noReads = &Reads{}
 
-// Add registers an owner's dependencies, which it keeps.
-func (ix *Index[T]) Add(owner T, deps []Dependency) Handle[T] {
-	var h Handle[T]
+// Add registers an owner's dependencies, which it keeps, under a Handle that
+// holds nothing.
+func (ix *Index[T]) Add(h *Handle[T], owner T, deps []Dependency) {
 	for i := range deps {
-		h = ix.add(h, owner, &deps[i])
+		ix.add(h, owner, &deps[i])
 	}
-	if h.first == nil {
+	if h.first.shape == nil {
 		// Nothing but a changed definition touches it.
-		return ix.place(h, owner, ix.shape(noReads, &selection{never: true}), &selection{}, nil)
+		ix.place(h, owner, ix.shape(noReads, &selection{never: true}), &selection{}, nil)
 	}
-	return h
 }
 
-func (ix *Index[T]) add(h Handle[T], owner T, d *Dependency) Handle[T] {
+func (ix *Index[T]) add(h *Handle[T], owner T, d *Dependency) {
 	sel := choose(d.Tests)
 	s := ix.shape(d.Reads, &sel)
 	if s.never {
-		return ix.place(h, owner, s, &sel, nil)
+		ix.place(h, owner, s, &sel, nil)
+		return
 	}
 	l, fresh := s.limit(d, &sel)
-	h = ix.place(h, owner, s, &sel, l)
+	ix.place(h, owner, s, &sel, l)
 	if fresh {
 		h.size += l.size()
 	}
-	return h
-}
-
-// single is a part with its only node.
-type single[T any] struct {
-	part part[T]
-	node [1]node[T]
 }
 
 // place makes a part with a node for each combination of the values selected.
-func (ix *Index[T]) place(h Handle[T], owner T, s *shape[T], sel *selection, l *limits) Handle[T] {
+func (ix *Index[T]) place(h *Handle[T], owner T, s *shape[T], sel *selection, l *limits) {
 	n := 1
 	for _, t := range sel.equal[:sel.n] {
 		n *= len(t.Values)
 	}
-	var p *part[T]
-	if n == 1 {
-		one := &single[T]{}
-		p = &one.part
-		p.nodes = one.node[:]
-		h.size += int64(unsafe.Sizeof(*one))
-	} else {
-		p = &part[T]{nodes: make([]node[T], n)}
-		h.size += int64(unsafe.Sizeof(*p)) + int64(n)*int64(unsafe.Sizeof(node[T]{}))
+	p := &h.first
+	if p.shape != nil {
+		p = &part[T]{sibling: h.first.sibling}
+		h.first.sibling = p
+		h.size += int64(unsafe.Sizeof(*p))
 	}
-	p.owner, p.shape, p.limits, p.sibling = owner, s, l, h.first
-	h.first = p
+	if n != 1 {
+		nodes := make([]node[T], n)
+		p.more = &nodes
+		h.size += int64(unsafe.Sizeof(nodes)) + int64(n)*int64(unsafe.Sizeof(node[T]{}))
+	}
+	p.owner, p.shape, p.limits = owner, s, l
 	h.size += int64(n) * mapEntry
 	if sel.ranged != nil {
 		h.size += int64(n) * int64(unsafe.Sizeof(span[T]{}))
 	}
 	var at [maxEqual]int
-	for i := range p.nodes {
-		node := &p.nodes[i]
+	for i := range n {
+		node := p.at(i)
 		node.part, node.key = p, hashSeed
 		for j, t := range sel.equal[:sel.n] {
 			node.key = t.Values[at[j]].hash(node.key)
@@ -164,7 +180,6 @@ func (ix *Index[T]) place(h Handle[T], owner T, s *shape[T], sel *selection, l *
 		}
 	}
 	ix.nodes += n
-	return h
 }
 
 // mapEntry is what one key takes in a map of this package, at its usual load.
@@ -190,28 +205,30 @@ func (l *limits) size() int64 {
 		n += l.groups.Size()
 	}
 	if l.witnesses != nil {
-		n += l.witnesses.Size()
+		n += l.witnesses.Size() + int64(cap(l.hashed))*int64(unsafe.Sizeof(Test{}))
 	}
 	return n
 }
 
-// Remove takes an owner's nodes out of the index. Removing them again does
-// nothing.
-func (ix *Index[T]) Remove(h Handle[T]) {
-	for p := h.first; p != nil; p = p.sibling {
+// Remove takes an owner's nodes out of the index and leaves a Handle that holds
+// nothing. Removing that does nothing.
+func (ix *Index[T]) Remove(h *Handle[T]) {
+	if h.first.shape == nil {
+		return
+	}
+	for p := &h.first; p != nil; p = p.sibling {
 		s := p.shape
-		if s == nil {
-			continue
-		}
 		p.shape = nil
-		for i := range p.nodes {
-			s.remove(&p.nodes[i])
+		n := p.len()
+		for i := range n {
+			s.remove(p.at(i))
 		}
-		ix.nodes -= len(p.nodes)
+		ix.nodes -= n
 		if s.nodes == 0 {
 			ix.drop(s)
 		}
 	}
+	*h = Handle[T]{}
 }
 
 func (ix *Index[T]) drop(s *shape[T]) {
@@ -230,7 +247,8 @@ func (ix *Index[T]) Len() int { return ix.nodes }
 // Touch calls visit with every owner that the change can touch, perhaps more
 // than once, and with the table reference through which it does. visit may add
 // and remove owners; those that it removes are not visited afterwards, and those
-// that it adds are not visited for this change.
+// that it adds are not visited for this change, but for one that it removes and
+// adds again under the same Handle, which may be.
 func (ix *Index[T]) Touch(c *change.Change, visit func(T, *Reads)) {
 	found := ix.found
 	ix.found = nil

@@ -7,7 +7,7 @@ func TestIntervalDepth(t *testing.T) {
 	ix := NewIndex[int]()
 	reads := &Reads{}
 	for i := range 20_000 {
-		ix.Add(i, []Dependency{benchDeps["range"](reads, i)})
+		ix.with(i, []Dependency{benchDeps["range"](reads, i)})
 	}
 	for _, s := range ix.shapes {
 		for _, root := range s.trees {

@@ -158,6 +158,12 @@ func (s *shape[T]) limit(d *Dependency, sel *selection) (l *limits, fresh bool) 
 		return nil, false
 	}
 	l = &limits{exact: d.Exact, edge: d.Edge, groups: d.Groups, witnesses: d.Witnesses}
+	if w := d.Witnesses; w != nil && w.certain {
+		l.hashed = sel.hashed(w)
+		if s.last != nil && slices.EqualFunc(l.hashed, s.last.hashed, Test.same) {
+			l.hashed = s.last.hashed
+		}
+	}
 	if s.last.sameTests(d, sel) {
 		if plain && s.last.plain() && s.last.exact == d.Exact {
 			return s.last, false
@@ -198,13 +204,29 @@ func (l *limits) sameTests(d *Dependency, sel *selection) bool {
 		if sel.has(t) {
 			continue
 		}
-		o := &l.tests[j]
-		if keyOf(t) != keyOf(o) || t.Op != o.Op || t.Lo != o.Lo || t.Hi != o.Hi || !slices.Equal(t.Values, o.Values) {
+		if !t.same(l.tests[j]) {
 			return false
 		}
 		j++
 	}
 	return true
+}
+
+func (t Test) same(o Test) bool {
+	return keyOf(&t) == keyOf(&o) && t.Op == o.Op && t.Lo == o.Lo && t.Hi == o.Hi && slices.Equal(t.Values, o.Values)
+}
+
+// hashed returns the tests of the key that a row has not passed by having the
+// values of witnesses.
+func (s *selection) hashed(w *Witnesses) []Test {
+	var out []Test
+	for _, t := range s.equal[:s.n] {
+		said := func(c KeyColumn) bool { return t.Part.Kind == Whole && c.Column == t.Column }
+		if !slices.ContainsFunc(w.For, said) {
+			out = append(out, *t)
+		}
+	}
+	return out
 }
 
 func (s *shape[T]) insert(n *node[T], ranged *Test, seq uint64) {
@@ -246,7 +268,7 @@ func (s *shape[T]) remove(n *node[T]) {
 // all appends every part of the shape.
 func (s *shape[T]) all(found []*part[T]) []*part[T] {
 	for _, n := range s.nodesOf(nil) {
-		if n == &n.part.nodes[0] {
+		if n == n.part.at(0) {
 			found = append(found, n.part)
 		}
 	}

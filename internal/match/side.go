@@ -245,22 +245,62 @@ func (b *boundShape[T]) reaches(s *side, n *node[T]) Verdict {
 	return v
 }
 
-// takes says whether a version of the row takes part in what the node stands for.
+// takes says whether a version of the row takes part in what the node stands for,
+// witnesses apart.
 func (b *boundShape[T]) takes(s *side, n *node[T]) Verdict {
 	v := b.reaches(s, n)
 	l := n.part.limits
 	if v == No || l == nil {
 		return v
 	}
-	return min(v, takes(l.tests, l.edge, l.groups, l.witnesses, b.rel, s.row))
+	return min(v, takes(l.tests, l.edge, l.groups, b.rel, s.row))
 }
 
 func (b *boundShape[T]) touches(n *node[T], before, after *side, e extent) bool {
-	old, now := b.takes(before, n), b.takes(after, n)
+	l := n.part.limits
+	if l != nil && l.witnesses != nil {
+		return b.unrepresented(n, before, after, e)
+	}
+	return b.moves(n, before, after, b.takes(before, n), b.takes(after, n), e)
+}
+
+// moves judges an update of a row by its versions.
+func (b *boundShape[T]) moves(n *node[T], before, after *side, old, now Verdict, e extent) bool {
 	exact := (e == tested || !ruleTested) && n.part.limits != nil && n.part.limits.exact
 	if touches(old, now, exact) {
 		return true
 	}
 	// Values of one hash need not be equal.
 	return exact && old == Yes && !before.sameKey(after, n.key)
+}
+
+// unrepresented is touches where witnesses stand for rows. It keeps count of
+// them: a version that goes is none any more, one that comes may be.
+func (b *boundShape[T]) unrepresented(n *node[T], before, after *side, e extent) bool {
+	old, now := b.takes(before, n), b.takes(after, n)
+	if !b.moves(n, before, after, old, now, e) {
+		return false
+	}
+	l := n.part.limits
+	var buf [128]byte
+	if old != No {
+		switch p, _ := l.witnesses.look(buf[:], b.rel, before.row); p.stance {
+		case alone:
+			return true
+		case spare:
+			l.witnesses = l.witnesses.dismiss(p.at)
+		}
+	}
+	if now != No {
+		switch p, row := l.witnesses.look(buf[:], b.rel, after.row); {
+		case p.stance == alone:
+			return true
+		case p.stance == spare:
+			// Another row has had this key: which of them is here is not known.
+			l.witnesses = l.witnesses.dismiss(p.at)
+		case now == Yes && l.witnesses.certain && Eval(l.hashed, b.rel, after.row) == Yes:
+			l.witnesses = l.witnesses.appoint(p, row)
+		}
+	}
+	return false
 }

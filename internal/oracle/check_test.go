@@ -17,10 +17,11 @@ import (
 // checker holds a run's records against Postgres.
 type checker struct {
 	*run
-	in     []*transaction // what committed, in the order of the log
-	byXID  map[revision.XID]*transaction
-	reused map[revision.XID]int // how many transactions had an id: more than one, where a crash lost the first
-	known  []time.Time          // until when everything up to this transaction was acknowledged
+	in     []*transaction            // what committed, in the order of the log
+	undone []*transaction            // what a crash undid, and could be seen before
+	named  map[string]*transaction   // by the token that it was given
+	ends   map[uint32][]revision.LSN // where transactions with an id ended: several, where a crash undid the first
+	known  []time.Time               // until when everything up to this transaction was acknowledged
 	rep    *replica
 	failed int
 	told   map[string]int // violations of each sort
@@ -50,19 +51,28 @@ func (run *run) check() {
 	if err != nil {
 		run.Fatal(err)
 	}
-	c := &checker{run: run, tally: map[string]int{}, told: map[string]int{}, byXID: map[revision.XID]*transaction{}, reused: map[revision.XID]int{}}
+	c := &checker{run: run, tally: map[string]int{}, told: map[string]int{}, named: map[string]*transaction{}, ends: map[uint32][]revision.LSN{}}
+	for _, t := range log {
+		c.ends[t.xid] = append(c.ends[t.xid], t.end)
+	}
 	for _, tx := range run.txs {
-		c.reused[tx.xid]++
+		if tx.token != "" {
+			c.named[tx.token] = tx
+		}
 	}
 	var lost []*transaction
-	c.in, lost = ordered(run.txs, log)
+	c.in, lost = ordered(run.txs, log, run.lives)
 	for _, tx := range lost {
-		if !tx.silent() && (!tx.async || tx.life == int(run.life.Load())) {
+		switch {
+		case tx.async && run.lives.crashed(tx.life):
+			c.undone = append(c.undone, tx)
+		case !tx.acked.IsZero() && !tx.silent():
 			run.Errorf("it was acknowledged and is not in the log: %s", tx)
 		}
 	}
+	sort.Slice(c.undone, func(i, j int) bool { return c.undone[i].sent.Before(c.undone[j].sent) })
+	c.tally["undone"] = len(c.undone)
 	for _, tx := range c.in {
-		c.byXID[tx.xid] = tx
 		settled := tx.settledBy()
 		if n := len(c.known); n > 0 && c.known[n-1].After(settled) {
 			settled = c.known[n-1]
@@ -119,12 +129,15 @@ func (c *checker) jobs() []job {
 			jobs = append(jobs, job{n: c.holding(rec.token.LSN), rec: rec})
 		case rec.level == revision.MinimizeLatency || rec.level == revision.FullyConsistent:
 			c.tally["inexact"]++
-		case rec.level == revision.AtLeastAsFresh && c.asked(rec) != nil && c.lane.inexact:
+		case rec.level == revision.AtLeastAsFresh && c.asked(rec) != nil:
 			// The database has been asked, and what it saw holds the transaction.
 			c.tally["inexact"]++
 			tx := c.asked(rec)
 			n, _ := c.acknowledged(tx.sent)
-			jobs = append(jobs, job{n: min(n, c.holding(tx.end-1)), rec: rec, seen: true, since: tx.sent, with: tx})
+			if tx.end != 0 {
+				n = min(n, c.holding(tx.end-1))
+			}
+			jobs = append(jobs, job{n: n, rec: rec, seen: true, since: tx.sent, with: tx})
 			continue
 		default:
 			c.fail(rec, "%s was given an answer of no exact position", rec.level)
@@ -204,7 +217,11 @@ func (c *checker) asked(rec *record) *transaction {
 	if err != nil || t.Kind != revision.KindTransaction {
 		return nil
 	}
-	return c.byXID[t.XID]
+	tx := c.named[rec.asked]
+	if tx == nil {
+		c.Fatalf("the oracle is wrong: nobody was given the token of transaction %d", t.XID)
+	}
+	return tx
 }
 
 // checkToken compares the position of an answer with the token that it was asked
@@ -216,16 +233,16 @@ func (c *checker) checkToken(rec *record) {
 	}
 	need := asked.LSN
 	if asked.Kind == revision.KindTransaction {
-		tx := c.byXID[asked.XID]
-		if tx == nil {
-			c.tally["tokens of nothing"]++
+		if tx := c.asked(rec); tx.end != 0 {
+			need = tx.end
+		} else if c.tally["tokens of the undone"]++; rec.level == revision.AtExactSnapshot {
+			// Nothing tells it from another to which its id was given again, unless
+			// that ended too early.
+			if rec.token.LSN <= need || !slices.Contains(c.ends[uint32(asked.XID)], rec.token.LSN) {
+				c.fail(rec, "at_exact_snapshot of what was undone was served as of %s", rec.token.LSN)
+			}
 			return
 		}
-		if c.reused[asked.XID] > 1 {
-			c.tally["tokens of two"]++
-			return
-		}
-		need = tx.end
 	}
 	switch {
 	case rec.level == revision.AtExactSnapshot && rec.token.LSN != need:

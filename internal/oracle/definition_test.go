@@ -17,7 +17,7 @@ func redefine(ctx context.Context, run *run, r *rand.Rand) {
 	w := &writer{Rand: r, run: run}
 	d := &definer{writer: w}
 	for ctx.Err() == nil {
-		pause(ctx, between(r, 100, 500))
+		run.between(ctx, r, 100, 500)
 		if w.conn == nil || w.conn.IsClosed() {
 			if w.connect(); w.conn == nil {
 				continue

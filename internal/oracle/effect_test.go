@@ -39,8 +39,9 @@ type transaction struct {
 	// sent is when COMMIT was sent; acked when it was answered, zero if it never
 	// was.
 	sent, acked time.Time
-	async       bool // acknowledged before it was durable
-	life        int  // how often the server had been started
+	async       bool   // acknowledged before it was durable
+	life        int    // how often the server had been started
+	token       string // that it was given, if it asked for one
 
 	end revision.LSN // from the log: 0 while unknown, or if it did not commit
 }

@@ -74,7 +74,7 @@ func killConnections(ctx context.Context, run *run, r *rand.Rand) {
 // what was committed in between.
 func dropSlot(ctx context.Context, run *run, r *rand.Rand) {
 	for ctx.Err() == nil {
-		pause(ctx, between(r, 200, 600))
+		run.between(ctx, r, 200, 600)
 		for range 100 {
 			_ = run.admin("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = 'tidemark' AND active_pid IS NOT NULL")
 			if run.admin("SELECT pg_drop_replication_slot('tidemark')") == nil {
@@ -85,10 +85,20 @@ func dropSlot(ctx context.Context, run *run, r *rand.Rand) {
 	}
 }
 
+// between pauses until a random time has passed and something was answered
+// since the last fault: where the machine is busy, that takes longer.
+func (run *run) between(ctx context.Context, r *rand.Rand, lo, hi int) {
+	before := run.answered()
+	pause(ctx, between(r, lo, hi))
+	for patience := time.Now().Add(5 * time.Second); ctx.Err() == nil && run.answered() < before+10 && time.Now().Before(patience); {
+		pause(ctx, 10*time.Millisecond)
+	}
+}
+
 // killTidemark kills the process and starts it again.
 func killTidemark(ctx context.Context, run *run, r *rand.Rand) {
 	for ctx.Err() == nil {
-		pause(ctx, between(r, 250, 900))
+		run.between(ctx, r, 250, 900)
 		run.subject.killChild()
 		pause(ctx, between(r, 0, 100))
 		if err := run.subject.startChild(); err != nil {
@@ -111,10 +121,12 @@ func freezeTidemark(ctx context.Context, run *run, r *rand.Rand) {
 // restartPostgres restarts the server, in order or by a crash.
 func restartPostgres(ctx context.Context, run *run, r *rand.Rand) {
 	for ctx.Err() == nil {
-		pause(ctx, between(r, 300, 1200))
+		run.between(ctx, r, 300, 1200)
 		var err error
+		over := life{ended: time.Now(), crashed: true}
 		switch r.IntN(4) {
 		case 0:
+			over.crashed = false
 			err = run.server.Stop("fast")
 		case 1:
 			err = run.server.Stop("immediate")
@@ -124,6 +136,8 @@ func restartPostgres(ctx context.Context, run *run, r *rand.Rand) {
 		if err != nil {
 			run.Error(err)
 		}
+		over.next = time.Now()
+		run.lives = append(run.lives, over)
 		run.life.Add(1)
 		if err := run.server.Start(); err != nil {
 			run.Error(err)

@@ -58,7 +58,7 @@ var lanes = []*lane{
 	{name: "standby and definitions", faults: []fault{holdCommits, redefine}, writers: 3, readers: 4, inexact: true, unavailable: true, soakOnly: true},
 	{name: "standby and slow log", faults: []fault{holdCommits, slowLog}, writers: 3, readers: 8, proxied: true, inexact: true, unavailable: true, soakOnly: true},
 	{name: "definitions and slow log", faults: []fault{redefine, slowLog}, readers: 8, asyncPercent: 15, proxied: true, inexact: true, unavailable: true, soakOnly: true},
-	{name: "async and restart", faults: []fault{restartPostgres}, asyncPercent: 95, inexact: true, unavailable: true, crashes: true, soakOnly: true},
+	{name: "async and restart", faults: []fault{restartPostgres}, asyncPercent: 95, server: map[string]string{"wal_writer_delay": "1s"}, inexact: true, unavailable: true, crashes: true, soakOnly: true},
 	{name: "restart and killed", faults: []fault{restartPostgres, killTidemark}, asyncPercent: 30, child: true, inexact: true, unavailable: true, crashes: true, soakOnly: true},
 }
 

@@ -13,7 +13,8 @@
 // sequential ones: one writer, and after each transaction every answer, compared
 // at once with what Postgres says. They find an answer that was wrongly kept
 // sooner, and what fails is made small: TIDEMARK_REPLAY names the folder with it
-// for TestReplay, TIDEMARK_SHRINK how long to make it smaller.
+// for TestReplay, TIDEMARK_SHRINK how long to make it smaller. What is in
+// testdata/replay is played every time.
 //
 // Schemas and endpoints are random. Many endpoints are of a grid of features, of
 // which every pair is drawn in the end.

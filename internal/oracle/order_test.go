@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sort"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -22,7 +23,11 @@ const (
 type commit struct {
 	xid      uint32
 	lsn, end revision.LSN
+	at       time.Time
 }
+
+// epoch is where the timestamps of the protocol begin.
+var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // commits reads the order of everything committed since the slot was made. The
 // messages are described in "Logical Replication Message Formats" of the
@@ -46,6 +51,7 @@ func commits(ctx context.Context, conn *pgx.Conn) ([]commit, error) {
 				return fmt.Errorf("transaction %d begins with %s and ends with %s", open.xid, open.lsn, lsn)
 			}
 			open.end = revision.LSN(binary.BigEndian.Uint64(data[10:]))
+			open.at = epoch.Add(time.Duration(binary.BigEndian.Uint64(data[18:])) * time.Microsecond)
 			all = append(all, open)
 		default:
 			return fmt.Errorf("message %q of %d bytes", data[0], len(data))
@@ -56,26 +62,27 @@ func commits(ctx context.Context, conn *pgx.Conn) ([]commit, error) {
 }
 
 // ordered keeps the transactions that the log has, and puts them in its order.
-// It returns those that were acknowledged and are not in the log as well.
-func ordered(txs []*transaction, log []commit) (in, lost []*transaction) {
-	// After a crash the ids of what was lost are given again, so the latest with
-	// an id is the one in the log.
-	byXID := map[uint32]*transaction{}
+// It returns those that are not in the log as well.
+func ordered(txs []*transaction, log []commit, over lives) (in, lost []*transaction) {
+	// After a crash the ids of what was lost are given again, to tidemark's own
+	// transactions too.
+	type name struct {
+		xid  uint32
+		life int
+	}
+	names := map[name]*transaction{}
 	for _, tx := range txs {
-		if o := byXID[uint32(tx.xid)]; o == nil || o.life < tx.life {
-			byXID[uint32(tx.xid)] = tx
-		}
+		names[name{uint32(tx.xid), tx.life}] = tx
 	}
 	for _, c := range log {
-		if tx := byXID[c.xid]; tx != nil {
+		if tx := names[name{c.xid, over.at(c.at)}]; tx != nil {
 			tx.end = c.end
 		}
 	}
 	for _, tx := range txs {
-		switch {
-		case tx.end != 0:
+		if tx.end != 0 {
 			in = append(in, tx)
-		case !tx.acked.IsZero() && len(tx.effects) > 0:
+		} else {
 			lost = append(lost, tx)
 		}
 	}

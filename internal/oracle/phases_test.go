@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -75,22 +76,40 @@ func TestPhases(t *testing.T) {
 	playPhases(t, seedOf(t), phaseTime(t))
 }
 
-// TestReplay plays a scenario from a folder.
+// replayFolder holds scenarios that are played every time. Each is named after
+// a rule without which it fails, see seamFaults.
+const replayFolder = "testdata/replay"
+
+func scenarios(t *testing.T) []string {
+	dirs, err := filepath.Glob(filepath.Join(replayFolder, "*"))
+	if err != nil || len(dirs) == 0 {
+		t.Fatalf("no scenarios in %s: %v", replayFolder, err)
+	}
+	return dirs
+}
+
+// TestReplay plays scenarios from folders: those that are always played, or the
+// one that TIDEMARK_REPLAY names.
 func TestReplay(t *testing.T) {
-	dir := os.Getenv("TIDEMARK_REPLAY")
-	if dir == "" {
-		t.Skip("set TIDEMARK_REPLAY to a folder that a failed run left")
+	dirs := scenarios(t)
+	if dir := os.Getenv("TIDEMARK_REPLAY"); dir != "" {
+		dirs = []string{dir}
 	}
-	sc, err := load(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := play(t, pgtest.Start(t, pgtest.Options{}), sc, time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if p.failed != nil {
-		t.Errorf("%s\nwhat tidemark said last:\n%s", p.failed, p.subject.log)
+	server := pgtest.Start(t, pgtest.Options{})
+	for _, dir := range dirs {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			sc, err := load(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := play(t, server, sc, time.Hour)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.failed != nil {
+				t.Errorf("%s\nwhat tidemark said last:\n%s", p.failed, p.subject.log)
+			}
+		})
 	}
 }
 

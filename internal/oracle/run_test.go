@@ -37,10 +37,12 @@ type run struct {
 	tokens  purse
 	clients int
 	life    atomic.Int64 // how often the server was started anew
+	lives   lives        // that are over
 
 	mu      sync.Mutex
 	txs     []*transaction
 	records []*record
+	answers int            // records that hold one
 	strange map[string]int // errors of writers that nothing explains
 }
 
@@ -54,6 +56,15 @@ func (run *run) read(rec *record) {
 	run.mu.Lock()
 	defer run.mu.Unlock()
 	run.records = append(run.records, rec)
+	if rec.err == nil && rec.status < 400 {
+		run.answers++
+	}
+}
+
+func (run *run) answered() int {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	return run.answers
 }
 
 func (run *run) unexpected(err error) {
@@ -230,10 +241,20 @@ func (run *run) describe() string {
 	return s
 }
 
-// traffic runs writers, readers and faults until the time is over.
+// fewAnswers are too few to show anything.
+const fewAnswers = 150
+
+// traffic runs writers, readers and faults until the time is over; for longer
+// where the machine is so busy that little came of it.
 func (run *run) traffic(r *rand.Rand, duration time.Duration) {
-	ctx, cancel := context.WithTimeout(context.Background(), duration)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*duration)
 	defer cancel()
+	go func() {
+		for pause(ctx, duration); ctx.Err() == nil && run.answered() < fewAnswers; {
+			pause(ctx, 100*time.Millisecond)
+		}
+		cancel()
+	}()
 	var wg, faults sync.WaitGroup
 	for range 3 + r.IntN(2) + run.lane.writers {
 		w := &writer{Rand: rand.New(rand.NewPCG(r.Uint64(), 2)), run: run, client: run.newClient(r)}

@@ -12,10 +12,22 @@ const mostSets = 300
 
 // compareSeen checks an answer that is not that of a position: it must hold all
 // that was acknowledged before the request, and may hold any of what was being
-// committed meanwhile. Commits become visible in an order of their own.
+// committed meanwhile. Commits become visible in an order of their own. What a
+// crash undid later is like anything else until then.
 func (c *checker) compareSeen(ctx context.Context, j job) {
 	_, must := c.acknowledged(j.since)
-	if j.with != nil && !slices.Contains(must, j.with) {
+	all := slices.Clone(c.in[j.n:])
+	for _, tx := range c.undone {
+		over := c.lives[tx.life]
+		if j.rec.begun.After(over.next) {
+			continue
+		}
+		all = append(all, tx)
+		if j.rec.ended.Before(over.ended) && !tx.acked.IsZero() && tx.acked.Before(j.since) {
+			must = append(must, tx)
+		}
+	}
+	if j.with != nil && !slices.Contains(must, j.with) && !c.lives.undone(j.with, j.rec.ended) {
 		must = append(must, j.with)
 	}
 	isIn := map[*transaction]bool{}
@@ -24,21 +36,39 @@ func (c *checker) compareSeen(ctx context.Context, j job) {
 	}
 	reads := c.s.readBy(j.rec.req.ep)
 	var open []*transaction
-	for _, tx := range c.in[j.n:] {
+	for _, tx := range all {
 		if !isIn[tx] && tx.sent.Before(j.rec.ended) && tx.touches(reads) {
 			open = append(open, tx)
 		}
 	}
 	slices.SortFunc(open, func(a, b *transaction) int { return a.sent.Compare(b.sent) })
 	c.tally["seen"]++
+	// Definitions and truncations show in snapshots from before them.
+	var defined []*transaction
+	for _, tx := range open {
+		if tx.touches(nil) {
+			defined = append(defined, tx)
+		}
+	}
 	var tried []string
-	sets := 0
+	var shown []*transaction
+	sets, placed := 0, false
 	place := func() bool {
+		sets++
 		var txs []*transaction
-		for _, tx := range c.in[j.n:] {
-			if isIn[tx] {
-				txs = append(txs, tx.only(reads))
+		latest := 0
+		for _, tx := range all {
+			if !isIn[tx] {
+				if slices.Contains(shown, tx) {
+					txs = append(txs, tx.only(nil))
+				}
+				continue
 			}
+			if tx.end == 0 && tx.life < latest {
+				return false // it was undone before another began
+			}
+			latest = max(latest, tx.life)
+			txs = append(txs, tx.only(reads))
 		}
 		var got result
 		err := c.rep.without(ctx, func() (err error) {
@@ -50,18 +80,22 @@ func (c *checker) compareSeen(ctx context.Context, j job) {
 			got, err = c.ask(ctx, j.rec.req)
 			return err
 		})
-		sets++
 		if err != nil {
 			return false // these transactions need others
 		}
 		tried = append(tried, got.String())
-		return got == j.rec.result
+		placed = got == j.rec.result
+		return placed
+	}
+	for n := 0; n <= len(defined) && sets < mostSets && !placed; n++ {
+		shown = defined[:n]
+		each(open, isIn, nil, func() bool { return sets < mostSets && !place() })
 	}
 	switch {
-	case each(open, isIn, nil, func() bool { return sets < mostSets && !place() }) && sets < mostSets:
+	case !placed && sets < mostSets:
 		c.fail(j.rec, "the answer lacks what was acknowledged, or holds what never was together\ngot  %s\nno set of the %d transactions under way gives that; some give\n     %s\nacknowledged, of those after the first %d: %v\nunder way: %v\n%s",
 			j.rec.result, len(open), strings.Join(tried[:min(3, len(tried))], "\n     "), j.n, must, open, c.around(j.n))
-	case sets == mostSets && tried[len(tried)-1] != j.rec.result.String():
+	case !placed:
 		c.tally["not placed"]++
 	}
 }
@@ -74,7 +108,9 @@ func each(open []*transaction, isIn map[*transaction]bool, out []*transaction, f
 		return f()
 	}
 	tx := open[0]
-	follows := slices.ContainsFunc(out, func(o *transaction) bool { return !o.acked.IsZero() && o.acked.Before(tx.sent) })
+	follows := slices.ContainsFunc(out, func(o *transaction) bool {
+		return !o.acked.IsZero() && o.acked.Before(tx.sent) && (o.end != 0 || o.life == tx.life)
+	})
 	if !follows {
 		isIn[tx] = true
 		if !each(open[1:], isIn, out, f) {

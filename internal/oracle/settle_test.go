@@ -94,7 +94,7 @@ func (c *checker) summary() {
 	if len(c.in) < 10 {
 		c.Errorf("the run was too quiet: %d transactions", len(c.in))
 	}
-	if !c.lane.inexact && c.tally["inexact"]*100 > 3*c.tally["answers"] {
+	if !c.lane.inexact && c.tally["inexact"] > 3+3*c.tally["answers"]/100 { // some, where the machine is busy
 		c.Errorf("%d of %d answers were of no exact position", c.tally["inexact"], c.tally["answers"])
 	}
 	if c.tally["not placed"]*4 > c.tally["seen"]+8 {

@@ -91,6 +91,7 @@ func (w *writer) write() (token string) {
 		var rows []string
 		if rows, err = w.rows("SELECT tidemark.token()"); err == nil {
 			token = rows[0]
+			w.tx.token = token
 		}
 	}
 	if err != nil || len(w.tx.effects) == 0 || chance(w.Rand, 5) {

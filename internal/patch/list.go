@@ -10,7 +10,7 @@ import (
 
 // A list knows every row that passes the tests and sorts at or before its end.
 //
-// State.side holds, for every row in order, the length of its JSON, the values
+// After its head, State.side holds, for every row in order, the length of its JSON, the values
 // of Plan.kept and, unless the row is in the body, the JSON; then the values of
 // the end, if they are not those of the last row.
 
@@ -33,12 +33,14 @@ type held struct {
 type list struct {
 	*Bound
 	rows  []held
+	head  []byte // of the side
 	end   []byte // the values of the end, nil for none
 	fresh []byte // what rows hold that is in no state
 	moved bool   // rows or end are not what they were
 
 	places []match.Place
 	next   []byte // the next state's side
+	opened opened // Bound, if it is that of a state
 }
 
 var lists = sync.Pool{New: func() any { return new(list) }}
@@ -51,7 +53,7 @@ func (l *list) release() {
 	}
 	clear(l.rows) // and what is behind is clear already
 	clear(l.places)
-	*l = list{rows: l.rows[:0], fresh: l.fresh[:0], places: l.places[:0], next: l.next[:0]}
+	*l = list{rows: l.rows[:0], fresh: l.fresh[:0], places: l.places[:0], next: l.next[:0], opened: l.opened.cleared()}
 	lists.Put(l)
 }
 
@@ -63,10 +65,10 @@ func (s *State) sameBody(o *State) bool {
 
 // load takes the rows out of a state.
 func (l *list) load(s *State) {
-	l.Bound = s.bound
-	p := s.bound.Plan
-	from, to := s.bound.page(int(s.rows))
-	body, side := s.body, s.side
+	body, side := s.body, l.opened.open(s)
+	l.Bound, l.head = &l.opened.Bound, l.opened.head
+	p := l.Plan
+	from, to := l.page(int(s.rows))
 	if !p.One {
 		body = body[1:]
 	}
@@ -103,12 +105,12 @@ func (l *list) state(before *State) (*State, bool) {
 	if l.end != nil && len(l.rows) < b.Offset+b.Limit {
 		return nil, false
 	}
-	s := &State{bound: b, rows: uint32(len(l.rows))}
+	s := &State{rows: uint32(len(l.rows))}
 	from, to := b.page(len(l.rows))
 	if b.Plan.One && to-from > 1 {
 		return nil, false
 	}
-	side := l.next[:0]
+	side := append(l.next[:0], l.head...)
 	for i, h := range l.rows {
 		side = append(binary.AppendUvarint(side, uint64(len(h.json))), h.values...)
 		if i < from || i >= to {
@@ -130,28 +132,43 @@ func (l *list) state(before *State) (*State, bool) {
 	if same && s.rows == before.rows && s.end == before.end && bytes.Equal(side, before.side) {
 		return before, true
 	}
-	s.side = bytes.Clone(side)
-	if same {
-		s.body = before.body
+	if before != nil {
+		s.stencil = before.stencil
 	} else {
-		s.body = l.body(shown)
+		s.stencil = stencilOf(b)
+	}
+	if same {
+		s.body, s.side = before.body, bytes.Clone(side)
+	} else {
+		s.body, s.side = piece(l.body(make([]byte, 0, l.bodySize(shown)+len(side)), shown), side)
 	}
 	return s, true
 }
 
-// body returns the answer that shows the rows.
-func (l *list) body(rows []held) []byte {
-	if l.Plan.One {
-		if len(rows) == 0 {
-			return nil
-		}
-		return bytes.Clone(rows[0].json)
-	}
+// piece appends a side to a body, which has room for it, and returns both.
+func piece(body, side []byte) (b, s []byte) {
+	n := len(body)
+	all := append(body, side...)
+	return all[:n:n], all[n:]
+}
+
+func (l *list) bodySize(rows []held) int {
 	size := 1 + max(1, len(rows))
 	for _, h := range rows {
 		size += len(h.json)
 	}
-	body := append(make([]byte, 0, size), '[')
+	return size
+}
+
+// body appends the answer that shows the rows.
+func (l *list) body(body []byte, rows []held) []byte {
+	if l.Plan.One {
+		for _, h := range rows {
+			body = append(body, h.json...)
+		}
+		return body
+	}
+	body = append(body, '[')
 	for i, h := range rows {
 		if i > 0 {
 			body = append(body, ',')

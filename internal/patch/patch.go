@@ -38,7 +38,8 @@ type Plan struct {
 	One bool
 
 	// layout is that of the relation that changed last.
-	layout atomic.Pointer[layout]
+	layout   atomic.Pointer[layout]
+	stencils atomic.Pointer[stencil] // the newest
 }
 
 // Column is a result column that is a column of the table.
@@ -92,10 +93,12 @@ type Row struct {
 
 // State is one answer with the rows that it was made from. It is immutable.
 type State struct {
-	bound *Bound
-	body  []byte
-	// side holds what is not in the body: of a list or lookup see list.go, of
-	// aggregates the numbers of values, as varints.
+	stencil *stencil
+	body    []byte
+	// side holds what is not in the body: what the answer has of its own of its
+	// bound plan (see stencil.go), then of a list or lookup what list.go says, of
+	// aggregates the numbers of values, as varints. New bodies and sides are of
+	// one piece.
 	side []byte
 	rows uint32
 	end  end
@@ -104,7 +107,7 @@ type State struct {
 
 // Start makes the state of an answer from the rows of its query: all that pass
 // Bound.Tests in order, up to Offset+Limit+Slack of them. It returns nil where
-// the answer cannot be followed. Nothing of rows is kept.
+// the answer cannot be followed. Nothing of rows is kept, and of b only the plan.
 func Start(b *Bound, rows []Row) *State {
 	if len(b.Plan.Aggregates) > 0 {
 		return startTotals(b, rows)
@@ -118,7 +121,7 @@ func Start(b *Bound, rows []Row) *State {
 // returns ok false where the new answer is not known exactly. Nothing of changes
 // is kept.
 func (s *State) Follow(changes []*change.Change) (next *State, changed, ok bool) {
-	if len(s.bound.Plan.Aggregates) > 0 {
+	if len(s.stencil.plan.Aggregates) > 0 {
 		return s.followTotals(changes)
 	}
 	return s.followRows(changes)

@@ -59,6 +59,7 @@ func startRows(b *Bound, rows []Row) *State {
 	l := lists.Get().(*list)
 	defer l.release()
 	l.Bound = b
+	l.head = appendHead(nil, b)
 	kept := b.Plan.kept()
 	hidden := len(b.Plan.Order) + len(b.Plan.Key)
 	for i := range rows {
@@ -90,7 +91,7 @@ func (s *State) followRows(changes []*change.Change) (next *State, changed, ok b
 	l := lists.Get().(*list)
 	defer l.release()
 	for _, c := range changes {
-		lay, ok := s.bound.Plan.concerns(c)
+		lay, ok := s.stencil.plan.concerns(c)
 		if !ok {
 			return nil, false, false
 		}

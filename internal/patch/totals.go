@@ -52,11 +52,14 @@ func startTotals(b *Bound, rows []Row) *State {
 	if !p.readSums(totals, heads, rows[0].JSON) {
 		return nil
 	}
-	body, ok := p.appendTotals(nil, heads, totals)
+	side := appendCounts(appendHead(nil, b), totals)
+	body, ok := p.appendTotals(make([]byte, 0, len(rows[0].JSON)+2+len(side)), heads, totals)
 	if !ok || !bytes.Equal(p.object(body), rows[0].JSON) {
 		return nil
 	}
-	return &State{bound: b, body: body, side: appendCounts(nil, totals)}
+	s := &State{stencil: stencilOf(b)}
+	s.body, s.side = piece(body, side)
+	return s
 }
 
 // object returns the row that a body of aggregates shows.
@@ -68,9 +71,11 @@ func (p *Plan) object(body []byte) []byte {
 }
 
 func (s *State) followTotals(changes []*change.Change) (next *State, changed, ok bool) {
-	p := s.bound.Plan
+	p := s.stencil.plan
 	var totals []total
 	var heads []head
+	l := lists.Get().(*list)
+	defer l.release()
 	for _, c := range changes {
 		lay, ok := p.concerns(c)
 		if !ok {
@@ -81,7 +86,7 @@ func (s *State) followTotals(changes []*change.Change) (next *State, changed, ok
 		}
 		if totals == nil {
 			totals, heads = make([]total, len(p.Aggregates)), lay.heads
-			side := s.side
+			side := l.opened.open(s)
 			for i := range totals {
 				n, w := binary.Uvarint(side)
 				totals[i].n, side = int64(n), side[w:]
@@ -90,27 +95,30 @@ func (s *State) followTotals(changes []*change.Change) (next *State, changed, ok
 				return nil, false, false
 			}
 		}
-		if c.Op != change.Insert && !s.bound.count(totals, lay, c.Old, -1) ||
-			c.Op != change.Delete && !s.bound.count(totals, lay, c.New, 1) {
+		if c.Op != change.Insert && !l.opened.count(totals, lay, c.Old, -1) ||
+			c.Op != change.Delete && !l.opened.count(totals, lay, c.New, 1) {
 			return nil, false, false
 		}
 	}
 	if totals == nil {
 		return s, false, true
 	}
-	body, ok := p.appendTotals(make([]byte, 0, len(s.body)+8), heads, totals)
+	l.fresh, ok = p.appendTotals(l.fresh, heads, totals)
 	if !ok {
 		return nil, false, false
 	}
-	side := appendCounts(make([]byte, 0, len(s.side)+1), totals)
-	changed = !bytes.Equal(body, s.body)
-	if !changed {
-		if bytes.Equal(side, s.side) {
-			return s, false, true
-		}
-		body = s.body
+	l.next = appendCounts(append(l.next, l.opened.head...), totals)
+	body, side := l.fresh, l.next
+	next = &State{stencil: s.stencil}
+	switch {
+	case !bytes.Equal(body, s.body):
+		next.body, next.side = piece(append(make([]byte, 0, len(body)+len(side)), body...), side)
+		return next, true, true
+	case bytes.Equal(side, s.side):
+		return s, false, true
 	}
-	return &State{bound: s.bound, body: body, side: side}, changed, true
+	next.body, next.side = s.body, bytes.Clone(side)
+	return next, false, true
 }
 
 // count adds a row to the totals, or takes it out. It returns false where it

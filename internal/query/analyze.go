@@ -37,12 +37,7 @@ func Analyze(ctx context.Context, conn *pgx.Conn, f *File, opts Options) (*Endpo
 		return nil, nil, fmt.Errorf("analyse %s: %w", f.Path, err)
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx)) // of a transaction that nobody needs
-	a := &analysis{
-		srv: newServer(ctx, tx), file: f,
-		tables: map[uint32]*relation{}, relations: map[uint32]bool{}, functions: map[uint32]bool{},
-		types: map[uint32]bool{}, names: map[string]bool{}, recursive: map[uint32]bool{},
-		inside: map[conjunct]map[mention]int{}, tested: map[mention]int{}, levelOf: map[*entry]*level{}, sublinks: map[conjunct]int{},
-	}
+	a := newAnalysis(ctx, tx, f)
 	e, problems, err := a.run(opts)
 	if err == nil {
 		err = a.srv.err
@@ -54,6 +49,15 @@ func Analyze(ctx context.Context, conn *pgx.Conn, f *File, opts Options) (*Endpo
 		return nil, sortProblems(problems), nil
 	}
 	return e, nil, nil
+}
+
+func newAnalysis(ctx context.Context, tx pgx.Tx, f *File) *analysis {
+	return &analysis{
+		srv: newServer(ctx, tx), file: f,
+		tables: map[uint32]*relation{}, relations: map[uint32]bool{}, functions: map[uint32]bool{},
+		types: map[uint32]bool{}, names: map[string]bool{}, recursive: map[uint32]bool{},
+		inside: map[conjunct]map[mention]int{}, tested: map[mention]int{}, levelOf: map[*entry]*level{}, sublinks: map[conjunct]int{},
+	}
 }
 
 func (a *analysis) run(opts Options) (*Endpoint, []Problem, error) {
@@ -102,6 +106,7 @@ func (a *analysis) run(opts Options) (*Endpoint, []Problem, error) {
 	}
 	problems = a.settle(e)
 	a.pages(e, sd.ParamOIDs)
+	e.limits, e.coercions = a.limits(), a.coercions
 	a.keys(e)
 	e.ties = a.cuts(e)
 	if !opts.SkipPublication {

@@ -75,6 +75,9 @@ type Endpoint struct {
 	order   []int          // parameters of the query string, by name
 	objects objects
 	pages   pages
+
+	limits    []*limit
+	coercions []coercion
 }
 
 // Column is one column of the result.

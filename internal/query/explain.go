@@ -131,6 +131,8 @@ func (e *Endpoint) ExplainDeps(deps []match.Dependency, b *Binding) []Explanatio
 			for _, t := range d.Tests {
 				if slices.ContainsFunc(v.tests[i], func(o match.Test) bool { return sameTest(o, t) }) {
 					tests = append(tests, t)
+				} else if t.Op == match.NotEqual {
+					keys = append(keys, columnName(t.Column, t.Part)+" not in "+keyCount(len(t.Values))+" that lead to nothing")
 				} else {
 					keys = append(keys, columnName(t.Column, t.Part)+" in "+keyCount(len(t.Values)))
 				}
@@ -153,6 +155,9 @@ func (e *Endpoint) ExplainDeps(deps []match.Dependency, b *Binding) []Explanatio
 				if k.col.ref == i && out[i].Raise != "" {
 					out[i].Raise = fmt.Sprintf("more than %d rows of %s may be joined with it", MaxKeyRows, k.via)
 				}
+			}
+			if s.chain != nil && out[i].Raise != "" && s.chain.leaves(i, deps, e) {
+				out[i].Raise = "all that the rows there are could show is shown"
 			}
 		}
 	}

@@ -53,8 +53,10 @@ func (a *analysis) node(l *level, n *node) {
 		a.call(l, n.OID("startInRangeFunc"), nil, -1)
 		a.call(l, n.OID("endInRangeFunc"), nil, -1)
 	case "COERCEVIAIO":
+		a.coercion(f, n)
 		a.conversion(l, n, loc)
 	case "COERCETODOMAIN":
+		a.coercion(f, n)
 		a.domain(l, n.OID("resulttype"))
 	case "SQLVALUEFUNCTION":
 		a.sqlValue(l, n.Int("op"), loc)

@@ -44,6 +44,11 @@ LIMIT coalesce(:limit::int, 50); -- done :x
 	if d := cmp.Diff(Route{"/v1/users/{id}/orders", []Segment{{Literal: "v1"}, {Literal: "users"}, {Param: "id"}, {Literal: "orders"}}}, f.Route); d != "" {
 		t.Error(d)
 	}
+	for text, want := range map[string]time.Duration{"7d": 168 * time.Hour, "2w": 336 * time.Hour, "1w1d12h": 204 * time.Hour} {
+		if f, problems := ParseFile("x.sql", []byte("-- GET /x\n-- ttl: "+text+"\nSELECT 1")); len(problems) > 0 || f.TTL != want {
+			t.Errorf("ttl: %s was read as %v, %v", text, f, problems)
+		}
+	}
 	for _, at := range []struct {
 		text      string
 		line, col int
@@ -105,7 +110,7 @@ func TestParseFileProblems(t *testing.T) {
 		{"-- GET /_status\nSELECT 1", "dir/orders.sql:1: paths that begin with /_status are tidemark's own; choose another first segment"},
 		{"-- GET /x\nSELECT :tidemark_a", "dir/orders.sql:2: parameter names that begin with tidemark are tidemark's own; choose another name"},
 		{"-- GET /{id}\nSELECT 1", "dir/orders.sql:1: the path has {id}, and the statement does not use :id; use :id in the statement or take it out of the path"},
-		{"-- GET /x\n-- ttl: soon\n-- result: some\n-- volatile: yes\nSELECT 1", `dir/orders.sql:2: "soon" is not a time to live; write a duration such as 30s, 10m or 24h` + "\n" +
+		{"-- GET /x\n-- ttl: soon\n-- result: some\n-- volatile: yes\nSELECT 1", `dir/orders.sql:2: "soon" is not a time to live; write a duration such as 30s, 12h, 7d or 2w` + "\n" +
 			`dir/orders.sql:3: "some" is not a result; write one or many` + "\n" +
 			`dir/orders.sql:4: "yes" is not an answer to volatile; write volatile: ok, or take the line out`},
 		{"-- GET /x\n-- tll: 1h\n-- reslut: one\n-- volatil: ok\n-- max-age: 1h\n-- author: me\nSELECT 1", `dir/orders.sql:2: unknown key "tll"; did you mean ttl?` + "\n" +

@@ -109,19 +109,30 @@ func (b *Binding) bound() *patch.Bound {
 	return out
 }
 
-// following finds out whether answers can follow the rows of one table.
-func (a *analysis) following(e *Endpoint, s *splicer) {
+// oneTable reports whether the statement takes the rows of one table as they
+// come, or adds them up, in one query.
+func (a *analysis) oneTable() bool {
 	l := a.levels[0]
 	q := l.query
 	if len(a.levels) != 1 || len(a.refs) != 1 || len(l.entries) != 1 || l.entries[0].ref == nil || a.refs[0].loose ||
 		len(l.top) != 1 || q.Bool("hasSubLinks") || q.Bool("hasWindowFuncs") || q.Bool("hasTargetSRFs") ||
 		q.Int("limitOption") != 0 {
-		return
+		return false
 	}
 	for _, field := range [...]string{"setOperations", "groupClause", "groupingSets", "havingQual", "distinctClause", "rowMarks", "cteList"} {
 		if v := q.Get(field); v.Node != nil || len(v.Items) > 0 {
-			return
+			return false
 		}
+	}
+	return true
+}
+
+// following finds out whether answers can follow the rows of one table.
+func (a *analysis) following(e *Endpoint, s *splicer) {
+	l := a.levels[0]
+	q := l.query
+	if !a.oneTable() {
+		return
 	}
 	if a.srv.secured(a.refs[0].rel, l.frame.reader) {
 		return

@@ -27,6 +27,8 @@ type keyStatement struct {
 	restricts    []restriction
 	witness      *witnessPlan
 	group        *groupPlan
+	chain        *chainPlan
+	idle         *columnRef // see idleAlong
 }
 
 // restriction says that a column has to be one of the values in a column of the
@@ -78,20 +80,34 @@ func (b *Binding) Refine(p Placed, keys []KeyRows) []match.Dependency {
 	e, v := b.Endpoint, b.verdict()
 	witnesses := map[int]*match.Witnesses{}
 	groups := map[int]*match.Groups{}
+	open := -1 // a reference of which rows count that meet no key
+	known := func(i int) bool { return i < len(keys) && !keys[i].Cut && len(keys[i].Rows) <= MaxKeyRows }
 	for i, s := range e.keys {
-		if i >= len(keys) || keys[i].Cut || len(keys[i].Rows) > MaxKeyRows {
+		if s.chain == nil || !known(i) {
+			continue
+		}
+		open = s.chain.refine(witnesses, keys[i].Rows)
+	}
+	for i, s := range e.keys {
+		if !known(i) {
 			continue
 		}
 		for _, r := range s.restricts {
-			if t, ok := r.test(keys[i].Rows); ok {
+			if t, ok := r.test(keys[i].Rows); ok && r.col.ref != open {
 				addTest(&v.tests[r.col.ref], t)
+			}
+		}
+		if s.idle != nil && len(keys[i].Rows) > 0 {
+			if t, ok := (restriction{col: s.idle}).test(keys[i].Rows); ok && len(t.Values) > 0 {
+				t.Op = match.NotEqual
+				addTest(&v.tests[s.idle.ref], t)
 			}
 		}
 		if g := s.group; g != nil {
 			groups[g.ref] = match.NewGroups(g.same, g.order, keys[i].Rows)
 		}
 		if w := s.witness; w != nil {
-			witnesses[w.ref] = match.NewWitnesses(w.same, w.key, keys[i].Rows)
+			witnesses[w.ref] = w.rows(b, keys[i].Rows)
 		}
 	}
 	out := v.dependencies(e)
@@ -145,6 +161,7 @@ func (a *analysis) keys(e *Endpoint) {
 	}
 	a.groups(e, t)
 	a.witnesses(e, t)
+	a.chains(e, t)
 	for _, ref := range a.refs {
 		e.targets = append(e.targets, a.target(e, t, ref))
 	}
@@ -185,6 +202,7 @@ func (a *analysis) keysOf(e *Endpoint, t *tree, ref int, all []edge) {
 		return
 	}
 	a.keysAlong(e, t, t.above[ref])
+	a.idleAlong(e, t, t.above[ref], all)
 	before := t.order[:slices.Index(t.order, ref)]
 	for _, ed := range all {
 		if ed.to.ref == ref && !slices.Contains(t.above[ref], ed) && slices.Contains(before, ed.from.ref) && a.readable(a.refs[ed.from.ref]) {
@@ -326,13 +344,18 @@ func (a *analysis) collation(c *columnRef) uint32 {
 	return 0
 }
 
-// inside writes that a row does not lie behind the edge, whose values are the
-// parameters after the endpoint's own.
+// inside writes that rows do not lie behind the edge, whose values are the
+// parameters after the endpoint's own. Of several references it says so of those
+// that are in the statement.
 func (r renderer) inside(p *edgePlan, params int) string {
+	known := p.notNull
+	for known < p.notNull+len(p.then) && r.aliases[p.then[known-p.notNull].ref] != "" {
+		known++
+	}
 	var after string
-	for i := p.notNull - 1; i >= 0; i-- {
-		c := p.cols[i]
-		column := r.aliases[p.ref] + "." + quoteName(c.Column)
+	for i := known - 1; i >= 0; i-- {
+		ref, c := p.column(i)
+		column := r.aliases[ref] + "." + quoteName(c.Column)
 		value := "$" + strconv.Itoa(params+i+1)
 		if c.Class == match.ClassText {
 			column += ` COLLATE "C"`

@@ -47,10 +47,20 @@ type edgePlan struct {
 	cols []match.OrderColumn
 	// notNull is how many of the columns, from the first, are never null.
 	notNull int
-	// types and casts are the types of these, for KeyStatement.
+	// then are columns of other references by which the page goes on after cols,
+	// none of them ever null.
+	then []thenColumn
+	// types and casts are those of the columns that are never null, for
+	// KeyStatement.
 	types []uint32
 	casts []string
 	limit *scalar
+}
+
+// thenColumn is a column of another reference than that of the edge.
+type thenColumn struct {
+	ref int
+	match.OrderColumn
 }
 
 // Statement returns the statement that computes an answer. Each row is one of
@@ -99,7 +109,7 @@ func (b *Binding) Place(rows []patch.Row) Placed {
 		full, limited = b.count(edge.limit)
 	}
 	if edge := b.Endpoint.pages.edge; edge != nil {
-		p.Args = make([][]byte, edge.notNull)
+		p.Args = make([][]byte, edge.notNull+len(edge.then))
 		if limited && full > 0 && len(rows) == full {
 			p.Edge = edge.behind(rows[full-1].Hidden, p.Args)
 		}
@@ -107,10 +117,19 @@ func (b *Binding) Place(rows []patch.Row) Placed {
 	return p
 }
 
+// column returns the i-th of the columns that are never null.
+func (e *edgePlan) column(i int) (ref int, c match.OrderColumn) {
+	if i < e.notNull {
+		return e.ref, e.cols[i]
+	}
+	t := e.then[i-e.notNull]
+	return t.ref, t.OrderColumn
+}
+
 // behind returns the edge that a row makes, with the text of the values for
 // KeyStatement, or nil where one of them is not known.
 func (e *edgePlan) behind(row []change.Value, args [][]byte) *match.Edge {
-	if len(row) < len(e.cols) {
+	if len(row) < len(e.cols)+len(e.then) {
 		return nil
 	}
 	edge := &match.Edge{Order: e.cols}
@@ -122,6 +141,10 @@ func (e *edgePlan) behind(row []change.Value, args [][]byte) *match.Edge {
 		edge.Last = append(edge.Last, place)
 	}
 	for i := range args {
+		if i >= e.notNull && row[i].Kind != change.Text {
+			clear(args)
+			return nil
+		}
 		args[i] = row[i].Text
 	}
 	return edge
@@ -174,8 +197,16 @@ func (a *analysis) edge(e *Endpoint, s *splicer) {
 	var cols []source
 	for _, o := range a.ordering(l) {
 		// A row that an outer join can do without has an effect through nulls, too.
-		if o.col.nullable || p.ref >= 0 && o.col.ref != p.ref {
+		if o.col.nullable {
 			break
+		}
+		if p.ref >= 0 && o.col.ref != p.ref || len(p.then) > 0 {
+			if grouped || o.col.ref == p.ref || o.col.shared || !a.notNull(a.refs[o.col.ref])[o.col.name] {
+				break
+			}
+			p.then = append(p.then, thenColumn{o.col.ref, o.OrderColumn})
+			cols = append(cols, o.source)
+			continue
 		}
 		// The place of a group is that of its rows if they all have it.
 		if grouped && !groups(q, o.target) && !a.groupsRow(l, a.refs[o.col.ref]) {
@@ -188,14 +219,22 @@ func (a *analysis) edge(e *Endpoint, s *splicer) {
 	if len(cols) == 0 {
 		return
 	}
-	f, ok := s.form(columnTargets(cols), "")
-	if !ok {
-		return
-	}
 	fixed := a.notNull(a.refs[p.ref])
-	for p.notNull < len(cols) && fixed[cols[p.notNull].col.name] {
-		p.types = append(p.types, cols[p.notNull].col.base)
+	for p.notNull < len(p.cols) && fixed[cols[p.notNull].col.name] {
 		p.notNull++
+	}
+	if p.notNull < len(p.cols) {
+		p.then = nil
+	}
+	f, ok := s.form(columnTargets(cols[:len(p.cols)+len(p.then)]), "")
+	if !ok {
+		p.then = nil
+		if f, ok = s.form(columnTargets(cols[:len(p.cols)]), ""); !ok {
+			return
+		}
+	}
+	for _, c := range slices.Concat(cols[:p.notNull], cols[len(p.cols):len(p.cols)+len(p.then)]) {
+		p.types = append(p.types, c.col.base)
 	}
 	p.casts = a.castNames(p.types)
 	e.pages.edge, e.pages.forms[Plain] = p, f

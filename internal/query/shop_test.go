@@ -124,11 +124,23 @@ var chosen = []string{
 	`SELECT p.made, p.id, u.name, o.region FROM proj p JOIN usr u ON u.id = p.owner LEFT JOIN org o ON o.id = u.org_id ORDER BY p.made DESC, p.id DESC LIMIT 2 OFFSET 1 -- ordered`,
 	// Witnesses.
 	`SELECT DISTINCT state FROM task WHERE proj_id = :id AND prio > 0`,
+	// The key of a witness may be among what is only tested.
+	`SELECT p.id, EXISTS (SELECT 1 FROM task t WHERE t.proj_id = p.id AND t.id > 1) FROM proj p WHERE p.org_id = :id`,
+	`SELECT DISTINCT state FROM task WHERE id > 1`,
 	`SELECT DISTINCT proj_id, state FROM task WHERE usr_id = :id ORDER BY state`,
 	`SELECT p.id, EXISTS (SELECT 1 FROM task t WHERE t.proj_id = p.id AND t.state = :text) FROM proj p WHERE p.org_id = :id`,
 	`SELECT p.id FROM proj p WHERE p.org_id = :id AND NOT EXISTS (SELECT 1 FROM task t WHERE t.proj_id = p.id AND t.usr_id = p.owner)`,
 	`SELECT p.id FROM proj p WHERE p.org_id = :id AND EXISTS (SELECT 1 FROM task WHERE state = :text)`,
 	`SELECT count(*) FROM usr u WHERE u.org_id = :id AND u.id IN (SELECT t.usr_id FROM task t WHERE t.proj_id = u.org_id)`,
+	// Chains.
+	`SELECT DISTINCT p.id, p.state FROM task t JOIN proj p ON p.id = t.proj_id WHERE t.usr_id = :id`,
+	`SELECT DISTINCT p.id, p.state FROM task t JOIN proj p ON p.id = t.proj_id WHERE t.prio < 3`,
+	`SELECT DISTINCT t.proj_id, p.owner FROM usr u JOIN task t ON t.usr_id = u.id JOIN proj p ON p.id = t.proj_id WHERE u.org_id = :id AND t.state = 'a' AND p.prio > 0`,
+	`SELECT DISTINCT o.id, o.region FROM usr u JOIN task t ON t.usr_id = u.id AND t.id > 1 JOIN org o ON o.id = u.org_id WHERE t.prio <> :int`,
+	`SELECT DISTINCT u.org_id, o.score FROM org o JOIN usr u ON u.org_id = o.id JOIN member m ON m.usr_id = u.id WHERE o.region = 'a' ORDER BY 2, 1`,
+	`SELECT DISTINCT o.region FROM org o JOIN usr u ON u.org_id = o.id JOIN member m ON m.usr_id = u.id WHERE o.score = :int`,
+	`SELECT DISTINCT o.region FROM org o JOIN usr u ON u.org_id = o.score WHERE u.name = :text`,
+	`SELECT DISTINCT p.id FROM proj p JOIN task t ON t.proj_id = p.id AND t.usr_id = p.owner JOIN member m ON m.proj_id = p.id`,
 	// All but one, of one that a parameter names.
 	`SELECT b.id, b.state FROM task a JOIN task b ON b.proj_id = a.proj_id AND b.id <> a.id WHERE a.id = :id`,
 	`SELECT b.id, b.state FROM task a, task b WHERE a.id = :id AND NOT (a.id = b.usr_id)`,
@@ -301,6 +313,18 @@ var worlds = []world{
 			return m + "::" + sqlType(m[2:])
 		})
 		return randomQuery{sql, g.params, nil, g.ordered, g.value, g.literal, g.row}
+	}},
+	{"distinct", shopSchema, "none", []string{"org", "usr", "proj", "member", "task", "task", "usr"}, shopColumns, func(rnd *rand.Rand) randomQuery {
+		g := &shop{rnd: rnd, params: map[string]string{}}
+		return randomQuery{g.distinct(), g.params, nil, false, g.value, g.literal, g.row}
+	}},
+	{"members", shopSchema, "none", []string{"usr", "usr", "proj", "member", "member", "task", "task"}, shopColumns, func(rnd *rand.Rand) randomQuery {
+		g := &shop{rnd: rnd, params: map[string]string{}}
+		return randomQuery{g.ofMembers(), g.params, nil, true, g.value, g.literal, g.row}
+	}},
+	{"in turn", shopSchema, "none", []string{"usr", "proj", "proj", "member", "task", "task", "task"}, shopColumns, func(rnd *rand.Rand) randomQuery {
+		g := &shop{rnd: rnd, params: map[string]string{}}
+		return randomQuery{g.inTurn(), g.params, nil, true, g.value, g.literal, g.row}
 	}},
 	{"nested", nestedSchema, "none", []string{"node", "leaf", "leaf_child", "leaf"}, nestedColumns, func(rnd *rand.Rand) randomQuery {
 		g := &nested{rnd: rnd}

@@ -28,6 +28,8 @@ type analysis struct {
 	types     map[uint32]bool
 	names     map[string]bool // of all functions called, built-in ones too
 
+	coercions []coercion // of what parameters decide
+
 	stack     []uint32 // SQL functions being analysed
 	recursive map[uint32]bool
 	quiet     int // > 0 inside an output column that nobody reads

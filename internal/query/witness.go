@@ -7,20 +7,46 @@ import (
 	"strings"
 
 	"github.com/tidemarkdb/tidemark/internal/catalog"
+	"github.com/tidemarkdb/tidemark/internal/change"
 	"github.com/tidemarkdb/tidemark/internal/match"
 )
 
 // Witnesses. Of the rows of a table in EXISTS, IN or DISTINCT a query wants to
 // know only which values of some columns there are. One row for each of them,
 // its witness, is enough to know: as long as it stays, others with its values
-// come and go without effect. A row with a null among the values has no witness,
-// so that it makes no difference whether nulls count, as they do for NOT IN.
+// come and go without effect. There are several where they cost little, so that
+// one may go. A row with a null among the values has no witness, so that it makes
+// no difference whether nulls count, as they do for NOT IN.
 
 // witnessPlan says which rows of one reference stand for which others.
 type witnessPlan struct {
 	ref  int
 	same []match.KeyColumn // what has to be the same
 	key  []match.KeyColumn // the table's own key
+	// conditions are all that a witness has to pass.
+	conditions []*condition
+}
+
+// rows returns the witnesses that a statement found. Where tests say all that
+// the conditions do, what passes them is a witness as well.
+func (w *witnessPlan) rows(b *Binding, rows []change.Row) *match.Witnesses {
+	certain := true
+	for _, c := range w.conditions {
+		certain = certain && c.fold(b.args).exact()
+	}
+	return match.NewWitnesses(w.same, w.key, rows, certain)
+}
+
+// identified makes the columns that tell the rows of a reference apart count for
+// what they hold.
+func (e *Endpoint) identified(ref int, columns []match.KeyColumn) {
+	r := e.Reads[ref]
+	for _, k := range columns {
+		if r.Columns != nil && !slices.Contains(r.Columns, k.Column) {
+			r.Columns = append(r.Columns, k.Column)
+		}
+		r.Tested = slices.DeleteFunc(r.Tested, func(name string) bool { return name == k.Column })
+	}
 }
 
 // witnesses makes the statements that find witnesses.
@@ -34,18 +60,14 @@ func (a *analysis) witnesses(e *Endpoint, t *tree) {
 		if key == nil || a.single(ref, same, conditions) {
 			continue
 		}
-		w := &witnessPlan{ref: ref.index, key: key}
+		w := &witnessPlan{ref: ref.index, key: key, conditions: conditions}
 		for _, c := range same {
 			w.same = append(w.same, match.KeyColumn{Column: c.name, Type: catalog.OID(c.typ), Class: c.class})
 		}
 		before := len(e.keys)
 		a.ask(e, keyStatement{single: a.witnessStatement(e, t, w, same, conditions), witness: w})
-		if r := e.Reads[ref.index]; len(e.keys) > before && r.Columns != nil {
-			for _, k := range key {
-				if !slices.Contains(r.Columns, k.Column) {
-					r.Columns = append(r.Columns, k.Column)
-				}
-			}
+		if len(e.keys) > before {
+			e.identified(ref.index, key)
 		}
 	}
 }
@@ -209,7 +231,7 @@ func (a *analysis) rowKey(ref *tableRef) []match.KeyColumn {
 	return nil
 }
 
-// witnessStatement asks for one row with each of the values. Where keys say
+// witnessStatement asks for rows with each of the values, for one at least. Where keys say
 // which values matter, it looks for each of them, as the query does.
 func (a *analysis) witnessStatement(e *Endpoint, t *tree, w *witnessPlan, same []*columnRef, conditions []*condition) string {
 	ref := a.refs[w.ref]
@@ -261,11 +283,11 @@ func (a *analysis) witnessStatement(e *Endpoint, t *tree, w *witnessPlan, same [
 		}
 		keyed = len(above)
 		tables, conditions := a.along(e, t, inner, path)
-		outer = "(SELECT DISTINCT " + strings.Join(names, ", ") + " FROM " + tables
+		outer = "SELECT DISTINCT " + strings.Join(names, ", ") + " FROM " + tables
 		if len(conditions) > 0 {
 			outer += " WHERE " + strings.Join(conditions, " AND ")
 		}
-		outer += ") AS k CROSS JOIN LATERAL "
+		outer = "(SELECT k.*, pg_catalog.count(*) OVER () AS n FROM (" + outer + ") AS k) AS k CROSS JOIN LATERAL "
 	}
 	from := quoteName(ref.rel.schema) + "." + quoteName(ref.rel.name) + " AS w"
 	if !ref.entry.node.Bool("inh") {
@@ -280,8 +302,12 @@ func (a *analysis) witnessStatement(e *Endpoint, t *tree, w *witnessPlan, same [
 		sql += " WHERE " + strings.Join(where, " AND ")
 	}
 	limit := " LIMIT " + strconv.Itoa(MaxKeyRows+1)
-	if keyed == len(same) {
-		sql += " LIMIT 1"
+	switch several := strconv.Itoa(match.MaxWitnesses); {
+	case keyed != len(same):
+	case outer == "":
+		sql += " LIMIT " + several
+	default:
+		sql += " LIMIT CASE WHEN k.n" + comparisonOf(btreeLessEqual) + strconv.Itoa(MaxKeyRows/match.MaxWitnesses) + " THEN " + several + " ELSE 1 END"
 	}
 	if outer == "" {
 		if keyed != len(same) {

@@ -133,14 +133,16 @@ func (g *Gate) passPosition(ctx context.Context, lsn LSN) error {
 // passTransaction returns a position that holds the transaction if it committed.
 func (g *Gate) passTransaction(ctx context.Context, t Token, level Level) (LSN, error) {
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		if end, ok := g.Committed(t.XID); ok {
+		// A token is made before its transaction commits. One that ended before is
+		// another, to which a crash gave the id of one that it undid.
+		if end, ok := g.Committed(t.XID); ok && end > t.LSN {
 			return end, nil
 		}
 		pos, err := g.ask(ctx)
 		if err != nil {
 			return 0, err
 		}
-		if t.XID >= pos.Snapshot.Xmax && t.LSN > pos.Insert {
+		if t.LSN > pos.Insert {
 			return 0, fmt.Errorf("%w: it names transaction %d at %s, the log ends at %s", ErrFutureToken,
 				t.XID, t.LSN, pos.Insert)
 		}
@@ -150,7 +152,7 @@ func (g *Gate) passTransaction(ctx context.Context, t Token, level Level) (LSN, 
 			if err := g.Frontier.Wait(ctx, pos.Insert); err != nil {
 				return 0, waitError(ctx, err)
 			}
-			if end, ok := g.Committed(t.XID); ok {
+			if end, ok := g.Committed(t.XID); ok && end > t.LSN {
 				return end, nil
 			}
 			if level == AtLeastAsFresh {

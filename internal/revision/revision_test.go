@@ -271,7 +271,10 @@ func TestGate(t *testing.T) {
 	snap := func(s string) Snapshot { v, _ := ParseSnapshot(s); return v }
 	pos := func(l LSN) Requirement { return Requirement{AtLeastAsFresh, Token{Source: src, LSN: l}} }
 	tx := func(x XID, level Level) Requirement {
-		return Requirement{level, Token{Kind: KindTransaction, Source: src, XID: x, LSN: 90}}
+		return Requirement{level, Token{Kind: KindTransaction, Source: src, XID: x, LSN: 60}}
+	}
+	late := func(x XID) Requirement {
+		return Requirement{AtExactSnapshot, Token{Kind: KindTransaction, Source: src, XID: x, LSN: 75}}
 	}
 	here := Position{src, snap("50:60:50,55"), 100, 100}
 	for _, tt := range []struct {
@@ -290,7 +293,9 @@ func TestGate(t *testing.T) {
 		{"a bound is no snapshot", Requirement{AtExactSnapshot, Token{Kind: KindBound, Source: src, LSN: 1}}, nil, Passage{}, ErrBoundToken},
 		{"known transaction", tx(42, AtExactSnapshot), nil, Passage{Level: AtExactSnapshot, Position: 70, XID: 42}, nil},
 		{"transaction under way", tx(55, AtLeastAsFresh), []Position{here}, Passage{}, ErrNotReached},
-		{"transaction of the future", tx(70, AtLeastAsFresh), []Position{{src, snap("50:60:"), 80, 80}}, Passage{}, ErrFutureToken},
+		{"transaction of the future", tx(70, AtLeastAsFresh), []Position{{src, snap("50:60:"), 50, 50}}, Passage{}, ErrFutureToken},
+		{"transaction that a crash undid", late(42), []Position{{src, snap("50:60:"), 80, 80}}, Passage{}, ErrForgotten},
+		{"transaction that a crash has just undone", late(42), []Position{{src, snap("50:60:"), 74, 74}}, Passage{}, ErrFutureToken},
 		{"transaction over, to no purpose", tx(57, AtLeastAsFresh), []Position{{src, snap("50:60:50"), 80, 80}}, Passage{Level: AtLeastAsFresh, Position: 80, XID: 57}, nil},
 		{"transaction forgotten", tx(57, AtExactSnapshot), []Position{{src, snap("50:60:50"), 80, 80}}, Passage{}, ErrForgotten},
 		{"everything, of another log", Requirement{Level: FullyConsistent}, []Position{{Source{7, 2}, snap("50:60:"), 80, 80}}, Passage{}, ErrSplit},

@@ -27,14 +27,12 @@ func (t *Tenant) Connected(ctx context.Context, s feed.Session) error {
 		t.store.Reset(s.Source, s.Start)
 		t.store.SetUnknown(unknown)
 		t.primary.reset()
+		t.confirm(ctx)
 	} else {
 		t.store.Connected()
 	}
 	t.heard.Store(time.Now().UnixNano())
 	t.session.Store(&session{Session: s, connected: true, since: time.Now()})
-	if fresh && old != nil {
-		t.replan.request()
-	}
 	return nil
 }
 

@@ -27,9 +27,9 @@ type endpointSet struct {
 	of     map[*query.Endpoint]*served
 	// known are the tables that existed when the set was analysed.
 	known map[catalog.OID]bool
-	// seen is a snapshot that no analysis is older than, or as of which nothing
+	// seen has a snapshot that no analysis is older than, or as of which nothing
 	// that an analysis rests on had changed.
-	seen        revision.Snapshot
+	seen        answer.Seen
 	fingerprint string
 }
 
@@ -146,7 +146,7 @@ func (t *Tenant) analyse(ctx context.Context, files []*query.File, old *endpoint
 		return nil, nil, fmt.Errorf("%w: %w", ErrDatabaseGone, err)
 	}
 	set := &endpointSet{byName: map[string]*served{}, of: map[*query.Endpoint]*served{}}
-	if err := set.look(ctx, before); err != nil {
+	if err := t.look(ctx, before, set); err != nil {
 		return nil, nil, err
 	}
 	var problems []query.Problem
@@ -342,6 +342,8 @@ func (t *Tenant) replanLoop(ctx context.Context) {
 				t.log.Warn("endpoints could not be analysed again", "err", err)
 			} else if done {
 				break
+			} else {
+				pause = min(pause, 50*time.Millisecond) // requests wait for it
 			}
 			select {
 			case <-ctx.Done():
@@ -387,6 +389,21 @@ func (t *Tenant) reanalyse(ctx context.Context) (bool, error) {
 	return seen, nil
 }
 
+// confirm sees to it that what is served was analysed after the log is followed:
+// definitions from before, the log does not bring. Until then nothing is kept.
+func (t *Tenant) confirm(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	if t.replan.mu.TryLock() {
+		defer t.replan.mu.Unlock()
+		if same, err := t.unchanged(ctx, t.endpoints.Load()); err == nil && same != nil {
+			t.endpoints.Store(same)
+			return
+		}
+	}
+	t.replan.request()
+}
+
 // unchanged returns the set with a newer snapshot if nothing that its analyses
 // rest on has changed, as after most definitions, and nil otherwise.
 func (t *Tenant) unchanged(ctx context.Context, old *endpointSet) (*endpointSet, error) {
@@ -399,7 +416,7 @@ func (t *Tenant) unchanged(ctx context.Context, old *endpointSet) (*endpointSet,
 	}
 	defer closeConn(conn)
 	set := *old
-	if err := set.look(ctx, conn); err != nil {
+	if err := t.look(ctx, conn, &set); err != nil {
 		return nil, err
 	}
 	if set.fingerprint, err = t.fingerprint(ctx, conn, old); err != nil || set.fingerprint != old.fingerprint {
@@ -409,15 +426,18 @@ func (t *Tenant) unchanged(ctx context.Context, old *endpointSet) (*endpointSet,
 	return &set, nil
 }
 
-// look notes the snapshot as of which the set is analysed and the tables that
+// look notes the snapshot as of which a set is analysed and the tables that
 // there are.
-func (set *endpointSet) look(ctx context.Context, conn *pgx.Conn) error {
+func (t *Tenant) look(ctx context.Context, conn *pgx.Conn, set *endpointSet) error {
+	if t.store != nil { // else it opens, before any session
+		set.seen.Session = t.store.Session()
+	}
 	var snap string
 	err := conn.QueryRow(ctx, "SELECT pg_current_snapshot()::text").Scan(&snap)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDatabaseGone, err)
 	}
-	if set.seen, err = revision.ParseSnapshot(snap); err != nil {
+	if set.seen.Snapshot, err = revision.ParseSnapshot(snap); err != nil {
 		return err
 	}
 	rows, err := conn.Query(ctx, "SELECT oid FROM pg_class WHERE relkind IN ('r', 'p')")

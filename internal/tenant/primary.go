@@ -99,8 +99,9 @@ func (p *primary) run(ctx context.Context) {
 		p.mu.Unlock()
 	}()
 	// The first to ask should not have to wait for a connection.
+	session := p.store.Session()
 	if pos, err := p.ask(ctx); err == nil {
-		p.store.Prove(&pos.Snapshot)
+		p.store.Prove(session, &pos.Snapshot)
 	}
 	for {
 		select {
@@ -116,9 +117,10 @@ func (p *primary) run(ctx context.Context) {
 			continue
 		}
 		p.asked.Add(1)
+		session := p.store.Session()
 		q.pos, q.err = p.ask(ctx)
 		if q.err == nil {
-			p.store.Prove(&q.pos.Snapshot)
+			p.store.Prove(session, &q.pos.Snapshot)
 		}
 		close(q.done)
 	}

@@ -32,8 +32,10 @@ var (
 // statement.
 type StatementError struct {
 	Endpoint string
-	// Parameter says that the values given are at fault, not the statement.
+	// Parameter says that the values given are at fault, not the statement, and
+	// Name whose value, if it is known.
 	Parameter bool
+	Name      string
 	Err       *pgconn.PgError
 }
 
@@ -165,6 +167,12 @@ func (s *source) run(ctx context.Context, sources []*source, pin *answer.Pin) ([
 			conn.Release()
 			continue
 		}
+		if pg, is := dataException(err); is && len(sources) == 1 && !conn.Conn().IsClosed() {
+			if name, pg, is := blame(ctx, conn.Conn().PgConn(), s.binding, pg); is {
+				conn.Release()
+				return nil, &StatementError{Endpoint: s.binding.Endpoint.Name, Parameter: true, Name: name, Err: pg}
+			}
+		}
 		conn.Release()
 		if err != nil {
 			return nil, s.explain(ctx, err)
@@ -208,6 +216,5 @@ func (s *source) explain(ctx context.Context, err error) error {
 		// It was analysed well, so a definition has changed since.
 		s.tenant.replan.request()
 	}
-	parameter := pg.Code == "22P02" || pg.Code == "22007" || pg.Code == "22008" || pg.Code == "22003" || pg.Code == "22021"
-	return &StatementError{Endpoint: s.binding.Endpoint.Name, Parameter: parameter, Err: pg}
+	return &StatementError{Endpoint: s.binding.Endpoint.Name, Err: pg}
 }

@@ -198,7 +198,7 @@ func (t *Tenant) Explain(ctx context.Context, path, rawQuery string) (*Explanati
 	}
 	if v := d.Current; v != nil {
 		x.From, x.To = v.Interval()
-		x.Cached, x.Filled, x.Expires, x.Ended = x.To == 0, v.Filled, v.Expires(), v.Reason()
+		x.Cached, x.Filled, x.Expires, x.Ended = x.To == 0, v.Filled(), v.Expires(), v.Reason()
 	}
 	return x, nil
 }

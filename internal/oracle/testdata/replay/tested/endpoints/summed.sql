@@ -1,0 +1,2 @@
+-- GET /summed/{team}
+SELECT sum(length(note)) AS n FROM player WHERE team = :team AND score > 3

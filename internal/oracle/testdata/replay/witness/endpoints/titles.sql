@@ -1,0 +1,2 @@
+-- GET /titles
+SELECT DISTINCT title FROM book ORDER BY title

@@ -40,6 +40,11 @@ ALTER TABLE order_lines REPLICA IDENTITY FULL;
 -- and the owner adds to it when endpoints read a new table.
 CREATE PUBLICATION tidemark FOR TABLE accounts, users, orders, order_lines;
 
+-- With permissions (listen.grpc), run "tidemark init" as this role, which makes
+-- their tables in its schema, and then, as a superuser:
+--   ALTER PUBLICATION tidemark ADD TABLE tidemark.relationships, tidemark.permission_schemas,
+--     tidemark.relationship_metadata, tidemark.relationship_counters;
+
 -- Recommended: lets "tidemark doctor" see what other roles' transactions hold
 -- up.
 GRANT pg_read_all_stats TO tidemark;

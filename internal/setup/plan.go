@@ -17,16 +17,20 @@ var (
 	tokenSQL string
 	//go:embed sql/ddl.sql
 	ddlSQL string
+	//go:embed sql/permissions.sql
+	permissionsSQL string
 )
 
 const (
 	stepToken = "token function"
 	stepDDL   = "definition trigger"
+
+	stepPermissions = "permission tables"
 )
 
 // plan adds the steps, and findings about what no step can do.
 func (r *Report) plan(st *state, in Input) {
-	newer := st.Token.Version > objectsVersion || st.OnDDL.Version > objectsVersion
+	newer := st.Token.Version > objectsVersion || st.OnDDL.Version > objectsVersion || st.Permissions.Version > objectsVersion
 	if newer {
 		r.add(Info, "newer-objects", "", "the tidemark schema was made by a newer tidemark and is left as it is")
 	} else {
@@ -35,6 +39,7 @@ func (r *Report) plan(st *state, in Input) {
 	p := planner{Report: r, st: st, in: in}
 	p.publicationShape()
 	p.tables()
+	p.permissions()
 	if !newer {
 		r.planTrigger(st) // last, because it is the one that is refused most
 	}

@@ -130,6 +130,9 @@ WHERE n.nspname = 'tidemark' AND p.pronargs = 0 AND p.proname IN ('token', 'on_d
 	}); err != nil {
 		return err
 	}
+	if err := st.readPermissions(ctx, conn); err != nil {
+		return err
+	}
 	rows, err = conn.Query(ctx, `
 SELECT e.evtname, e.evtenabled = 'A' AND e.evttags IS NULL AND n.nspname = 'tidemark' AND p.proname = 'on_ddl'
   AND e.evtevent = CASE e.evtname WHEN 'tidemark_ddl' THEN 'ddl_command_end' ELSE 'sql_drop' END
@@ -224,7 +227,7 @@ func (st *state) readTables(ctx context.Context, conn *pgx.Conn, in Input) error
 		case catalog.IdentityIndex:
 			t.Usable = byIndex
 		}
-		found[name] = true
+		found[name], t.Name = true, name
 		st.Tables = append(st.Tables, t)
 		return struct{}{}, nil
 	})

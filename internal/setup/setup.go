@@ -44,6 +44,11 @@ type Input struct {
 	Tables []Table
 	// ReplicaIdentity is Full when empty.
 	ReplicaIdentity ReplicaIdentity
+	// Permissions says that relationships are kept in this database. Mapped are the
+	// application's tables whose rows mean some, under their own names or as the root
+	// of their partitions; they need FULL, whatever ReplicaIdentity says.
+	Permissions bool
+	Mapped      []Table
 	// LongTransaction is the age from which an open transaction is reported;
 	// one minute when zero.
 	LongTransaction time.Duration
@@ -156,6 +161,10 @@ func Inspect(ctx context.Context, conn *pgx.Conn, in Input) (*Report, error) {
 	}
 	if in.LongTransaction == 0 {
 		in.LongTransaction = time.Minute
+	}
+	in, err := withPermissions(ctx, conn, in)
+	if err != nil {
+		return nil, fmt.Errorf("inspect the database: %w", err)
 	}
 	st, err := readState(ctx, conn, in)
 	if err != nil {

@@ -40,6 +40,8 @@ type state struct {
 	SchemaExists  bool
 	SchemaCreate  bool // this login may create in it
 	Token, OnDDL  object
+	Permissions   object          // the tables; owned and there only if all are
+	Denied        []string        // of those, which this login may not read and write
 	Triggers      map[string]bool // existing event triggers of ours, by name: in working order
 	PublicationID string          // the publication's name, quoted where it must be
 	Publication   *publication
@@ -54,7 +56,7 @@ type state struct {
 	Prepared         []transaction
 }
 
-// object is one function of the tidemark schema.
+// object is one function of the tidemark schema, or its tables.
 type object struct {
 	Exists  bool
 	Version int // from its comment; 0 when it has none
@@ -77,6 +79,7 @@ type publication struct {
 // table is a table, partitioned table or partition that endpoints read.
 type table struct {
 	OID       uint32
+	Name      Table
 	SQL       string // schema.name, quoted where it must be
 	Kind      byte   // pg_class.relkind
 	Permanent bool

@@ -24,6 +24,9 @@ func (t *Tenant) Connected(ctx context.Context, s feed.Session) error {
 		if err != nil {
 			return err
 		}
+		if t.perms != nil {
+			t.perms.Forget() // before positions are of another log
+		}
 		t.store.Reset(s.Source, s.Start)
 		t.store.SetUnknown(unknown)
 		t.primary.reset()
@@ -31,7 +34,11 @@ func (t *Tenant) Connected(ctx context.Context, s feed.Session) error {
 	} else {
 		t.store.Connected()
 	}
+	if t.perms != nil {
+		t.perms.Connected()
+	}
 	t.heard.Store(time.Now().UnixNano())
+	t.silent.Store(false)
 	t.session.Store(&session{Session: s, connected: true, since: time.Now()})
 	return nil
 }
@@ -46,9 +53,13 @@ func (t *Tenant) Disconnected(err error) {
 
 // Apply implements feed.Sink.
 func (t *Tenant) Apply(ctx context.Context, tx *change.Transaction) error {
+	whole := tx
 	tx, redefined := t.definitions(tx)
 	if err := t.store.Apply(ctx, tx); err != nil {
 		return err
+	}
+	if t.perms != nil {
+		t.perms.Apply(whole)
 	}
 	if redefined() {
 		t.log.Info("a definition changed", "position", tx.End.String(), "xid", uint64(tx.XID))
@@ -132,5 +143,5 @@ func (t *Tenant) learn(rel *catalog.Relation) bool {
 	if seen != nil {
 		return !seen.SameShape(rel)
 	}
-	return !t.endpoints.Load().known[rel.OID]
+	return !t.endpoints.Load().known[rel.OID] && !knownToPermissions(rel)
 }

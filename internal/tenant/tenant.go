@@ -2,8 +2,8 @@
 // answer store, the gate, the endpoints and the connections that fill answers.
 //
 // A transaction enters at Apply and nowhere else. Its parts see it in this
-// order: the store (history, then the answers that it touches), then the
-// frontier, which wakes those who wait. Faces read through Hit and Read.
+// order: the store (history, then the answers that it touches), permissions, then
+// the frontier, which wakes those who wait. Faces read through Hit and Read.
 //
 // Open acquires, Run blocks and owns every goroutine, Close gives back.
 package tenant
@@ -25,6 +25,7 @@ import (
 	"github.com/tidemarkdb/tidemark/internal/answer"
 	"github.com/tidemarkdb/tidemark/internal/catalog"
 	"github.com/tidemarkdb/tidemark/internal/feed"
+	"github.com/tidemarkdb/tidemark/internal/perm/postgres"
 	"github.com/tidemarkdb/tidemark/internal/revision"
 )
 
@@ -51,6 +52,8 @@ type Options struct {
 	// PollInterval is how often definitions are compared where the database has
 	// no event trigger that reports them; 1 s.
 	PollInterval time.Duration
+	// Permissions are off if nil.
+	Permissions *PermissionOptions
 
 	Logger *slog.Logger
 }
@@ -67,6 +70,9 @@ type Tenant struct {
 	primary *primary
 	audits  auditor
 
+	perms    *postgres.Backend // nil: permissions are off
+	permPool *pgxpool.Pool     // their writes
+
 	endpoints atomic.Pointer[endpointSet]
 	replan    replanner
 	triggers  atomic.Bool // definition changes arrive through the log
@@ -74,6 +80,7 @@ type Tenant struct {
 	tokens  tokenCache
 	session atomic.Pointer[session]
 	heard   atomic.Int64 // Unix nanoseconds: when the log last said anything
+	silent  atomic.Bool  // for longer than the wait timeout
 	applied atomic.Int64 // transactions
 	changes atomic.Int64
 	last    atomic.Pointer[lastCommit]
@@ -159,7 +166,7 @@ func (t *Tenant) open(ctx context.Context) error {
 	t.feed = feed.New(feed.Options{
 		Config: logConfig, Slot: t.opts.Slot, Publication: t.opts.Publication, CreateSlot: true, Logger: t.log,
 	}, t)
-	return nil
+	return t.openPermissions(ctx)
 }
 
 // validatePrimary accepts a connection to a primary. It asks by the simple
@@ -237,6 +244,7 @@ func (t *Tenant) Run(ctx context.Context) error {
 	g.Go(func() error { return t.feed.Run(ctx) })
 	for _, loop := range []func(context.Context){
 		t.primary.run, t.nudge, t.watch, t.sweep, t.pin, t.poll, t.replanLoop, t.resolveUnknown, t.auditLoop,
+		t.runPermissions,
 	} {
 		g.Go(func() error {
 			loop(ctx)
@@ -254,6 +262,9 @@ func (t *Tenant) Close() {
 	t.closed.Do(func() {
 		t.store.Close()
 		t.pool.Close()
+		if t.permPool != nil {
+			t.permPool.Close()
+		}
 	})
 }
 
@@ -285,6 +296,7 @@ func (t *Tenant) watch(ctx context.Context) {
 		if s.connected && silent > time.Second {
 			t.feed.RequestReply()
 		}
+		t.silent.Store(silent > t.opts.WaitTimeout)
 		t.store.Freeze(silent > t.opts.WaitTimeout)
 	})
 }

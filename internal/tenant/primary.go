@@ -2,7 +2,6 @@ package tenant
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -46,7 +45,14 @@ type question struct {
 }
 
 // ErrDatabaseGone means that the database could not be asked.
-var ErrDatabaseGone = errors.New("the database cannot be reached")
+var ErrDatabaseGone error = gone{}
+
+type gone struct{}
+
+func (gone) Error() string { return "the database cannot be reached" }
+
+// Unavailable tells faces that the same may succeed later.
+func (gone) Unavailable() bool { return true }
 
 func newPrimary(config *pgx.ConnConfig, store *answer.Store, log *slog.Logger) *primary {
 	return &primary{config: config, store: store, log: log, wake: make(chan struct{}, 1)}

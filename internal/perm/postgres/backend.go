@@ -110,7 +110,7 @@ func New(opts Options) *Backend {
 // Errors that callers test for.
 var (
 	// ErrSilent: the log says nothing, so nobody knows what is stale.
-	ErrSilent = errors.New("the log has been silent for too long to answer from it")
+	ErrSilent error = unavailable{errors.New("the log has been silent for too long to answer from it")}
 	// ErrDatabase: the database could not do what was asked.
 	ErrDatabase = errors.New("the database failed")
 )
@@ -311,11 +311,24 @@ func (b *Backend) fitsMapping(sch *schema.Schema) error {
 func databaseError(err error) error {
 	var pgErr *pgconn.PgError
 	if errors.As(err, &pgErr) {
-		return fmt.Errorf("%w: %s (SQLSTATE %s)", ErrDatabase, pgErr.Message, pgErr.Code)
+		err := fmt.Errorf("%w: %s (SQLSTATE %s)", ErrDatabase, pgErr.Message, pgErr.Code)
+		// Connections, resources, an operator: the same may succeed later.
+		if class := pgErr.Code[:min(2, len(pgErr.Code))]; class == "08" || class == "53" || class == "57" {
+			return unavailable{err}
+		}
+		return err
 	}
 	var connect *pgconn.ConnectError
 	if errors.As(err, &connect) {
-		return fmt.Errorf("%w: it cannot be reached", ErrDatabase)
+		return unavailable{fmt.Errorf("%w: it cannot be reached", ErrDatabase)}
 	}
 	return err
 }
+
+// unavailable is an error that may go away by itself.
+type unavailable struct{ error }
+
+func (u unavailable) Unwrap() error { return u.error }
+
+// Unavailable says so to faces.
+func (unavailable) Unavailable() bool { return true }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"mime"
@@ -103,31 +104,39 @@ func (a *api) ready(w http.ResponseWriter, r *http.Request) {
 		problem(w, r, http.StatusServiceUnavailable, "not-ready", s.Why, "")
 		return
 	}
+	if p := permissions(a.tenant); p != nil && !p.Loaded {
+		problem(w, r, http.StatusServiceUnavailable, "not-ready",
+			fmt.Sprintf("the relationships are being loaded, %d so far", p.Read), "")
+		return
+	}
 	_, _ = io.WriteString(w, "ready\n")
 }
 
 type statusReply struct {
-	Ready          bool         `json:"ready"`
-	Why            string       `json:"why,omitempty"`
-	Source         sourceReply  `json:"source"`
-	Frontier       string       `json:"frontier"`
-	Token          string       `json:"token"`
-	Epoch          uint64       `json:"epoch"`
-	EpochReason    string       `json:"epoch_reason,omitempty"`
-	LagSeconds     float64      `json:"lag_seconds"`
-	LagBytes       *int64       `json:"lag_bytes,omitempty"`
-	RetainedBytes  *int64       `json:"retained_bytes,omitempty"`
-	LastCommit     *time.Time   `json:"last_commit,omitempty"`
-	Feed           feedReply    `json:"feed"`
-	Cache          cacheReply   `json:"cache"`
-	History        historyReply `json:"history"`
-	Audit          auditStatus  `json:"audit"`
-	Transactions   int64        `json:"transactions"`
-	Changes        int64        `json:"changes"`
-	Questions      int64        `json:"questions_to_primary"`
-	Flushes        int64        `json:"forced_flushes"`
-	FillsUnderWay  int32        `json:"fill_connections_in_use"`
-	DefinitionsVia string       `json:"definition_changes_by"`
+	Ready         bool         `json:"ready"`
+	Why           string       `json:"why,omitempty"`
+	Source        sourceReply  `json:"source"`
+	Frontier      string       `json:"frontier"`
+	Token         string       `json:"token"`
+	Epoch         uint64       `json:"epoch"`
+	EpochReason   string       `json:"epoch_reason,omitempty"`
+	LagSeconds    float64      `json:"lag_seconds"`
+	LagBytes      *int64       `json:"lag_bytes,omitempty"`
+	RetainedBytes *int64       `json:"retained_bytes,omitempty"`
+	LastCommit    *time.Time   `json:"last_commit,omitempty"`
+	Feed          feedReply    `json:"feed"`
+	Cache         cacheReply   `json:"cache"`
+	History       historyReply `json:"history"`
+	Audit         auditStatus  `json:"audit"`
+
+	Permissions *permissionReply `json:"permissions,omitempty"`
+
+	Transactions   int64  `json:"transactions"`
+	Changes        int64  `json:"changes"`
+	Questions      int64  `json:"questions_to_primary"`
+	Flushes        int64  `json:"forced_flushes"`
+	FillsUnderWay  int32  `json:"fill_connections_in_use"`
+	DefinitionsVia string `json:"definition_changes_by"`
 }
 
 type sourceReply struct {
@@ -183,7 +192,7 @@ func (a *api) status(w http.ResponseWriter, r *http.Request) {
 			s.Audit.Checked, s.Audit.Wrong, s.Audit.Skipped, s.Audit.Undecided, timeOf(s.Audit.LastWrong),
 		},
 		Transactions: s.Transactions, Changes: s.Changes, Questions: s.Questions, Flushes: s.Flushes,
-		FillsUnderWay: s.FillConnections, DefinitionsVia: "polling",
+		FillsUnderWay: s.FillConnections, DefinitionsVia: "polling", Permissions: permissions(a.tenant),
 	}
 	if s.DefinitionTriggers {
 		out.DefinitionsVia = "event trigger"

@@ -61,6 +61,14 @@ var (
 	descWrong        = desc("audit_wrong_total", "Of these, answers that were not what the database says.")
 	descUndecided    = desc("audit_undecided_total", "Answers that differ from the database as two runs of their statement may.")
 	descFilling      = desc("fill_connections_in_use", "Connections that fills hold.")
+
+	descRelationships = desc("permission_relationships", "Relationships in memory; while they are being loaded, those read so far.")
+	descLoaded        = desc("permission_loaded", "1 while the relationships are in memory.")
+	descSchema        = desc("permission_schema_version", "Grows with every schema that is written; 0 while there is none.")
+	descVersions      = desc("permission_versions", "States of the past that at_exact_snapshot can be given.")
+	descPermBytes     = desc("permission_kept_bytes", "Memory of these and of changes kept for watchers, about.")
+	descWatchers      = desc("permission_watchers", "Watch calls that have not ended.")
+	descIgnored       = desc("permission_ignored_rows_total", "Rows that are no relationship, of those that the log brought.")
 )
 
 // Describe implements prometheus.Collector: the metrics are found by collecting.
@@ -117,6 +125,15 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	count(descWrong, float64(s.Audit.Wrong))
 	count(descUndecided, float64(s.Audit.Undecided))
 	gauge(descFilling, float64(s.FillConnections))
+	if p := permissions(c.tenant); p != nil {
+		gauge(descRelationships, float64(max(int64(p.Relationships), p.Read)))
+		gauge(descLoaded, yes(p.Loaded))
+		gauge(descSchema, float64(p.SchemaVersion))
+		gauge(descVersions, float64(p.Versions))
+		gauge(descPermBytes, float64(p.Bytes))
+		gauge(descWatchers, float64(p.Watchers))
+		count(descIgnored, float64(p.Ignored))
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if retained, behind, err := c.tenant.Retained(ctx); err == nil {

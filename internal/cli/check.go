@@ -1,6 +1,10 @@
 package cli
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/tidemarkdb/tidemark/internal/perm/mapping"
+)
 
 type checkCmd struct{ configFlags }
 
@@ -22,12 +26,25 @@ func (c *checkCmd) Run(a *app) error {
 		a.printProblems(problems)
 		return errSilent
 	}
-	if len(endpoints) == 0 {
+	permissions := cfg.Listen.GRPC != ""
+	what := "the configuration and " + number(len(endpoints), "endpoint")
+	if permissions && cfg.Permissions.Mapping != "" {
+		m, err := mapping.Load(cfg.Permissions.Mapping)
+		if err != nil {
+			return err
+		}
+		m.Publication = cfg.Publication
+		if _, err := m.Bind(a.ctx, conn); err != nil {
+			return err
+		}
+		what = fmt.Sprintf("the configuration, %s and %s of the mapping", number(len(endpoints), "endpoint"), number(len(m.Rules), "rule"))
+	}
+	if len(endpoints) == 0 && !permissions {
 		return hinted{
 			fmt.Errorf("there are no endpoint files in %s", cfg.Endpoints),
 			"write one, such as examples/shop/endpoints/account.sql, or name another folder with endpoints:",
 		}
 	}
-	fmt.Fprintf(a.stdout, "in order: the configuration and %s\n", number(len(endpoints), "endpoint"))
+	fmt.Fprintf(a.stdout, "in order: %s\n", what)
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/tidemarkdb/tidemark/internal/config"
+	"github.com/tidemarkdb/tidemark/internal/perm/mapping"
 	"github.com/tidemarkdb/tidemark/internal/tenant"
 )
 
@@ -28,19 +29,21 @@ const (
 
 // commands is the grammar. The order is that of the help text.
 type commands struct {
-	Serve     serveCmd     `cmd:"" help:"Follow the database and serve its endpoints."`
-	Demo      demoCmd      `cmd:"" help:"Run everything once: a throwaway Postgres, the shop sample, a writer and the server."`
-	Init      initCmd      `cmd:"" help:"Prepare the database: show what it lacks, ask, and add it."`
-	Check     checkCmd     `cmd:"" help:"Check the configuration and the endpoints against the database."`
-	Doctor    doctorCmd    `cmd:"" help:"Examine the database and the slot, and say what to type."`
-	Status    statusCmd    `cmd:"" help:"Show how the server is doing."`
-	Endpoints endpointsCmd `cmd:"" help:"List the endpoints that are served."`
-	Explain   explainCmd   `cmd:"" help:"Show what one answer depends on and what can touch it."`
-	Get       getCmd       `cmd:"" help:"Read one answer."`
-	Purge     purgeCmd     `cmd:"" help:"Drop cached answers."`
-	Audit     auditCmd     `cmd:"" help:"Compare cached answers with the database."`
-	Token     tokenCmd     `cmd:"" help:"Show the current token, or look into tokens."`
-	Version   versionCmd   `cmd:"" help:"Show the version."`
+	Serve        serveCmd        `cmd:"" help:"Follow the database and serve its endpoints."`
+	Demo         demoCmd         `cmd:"" help:"Run everything once: a throwaway Postgres, the shop sample, a writer and the server."`
+	Init         initCmd         `cmd:"" help:"Prepare the database: show what it lacks, ask, and add it."`
+	Check        checkCmd        `cmd:"" help:"Check the configuration and the endpoints against the database."`
+	Doctor       doctorCmd       `cmd:"" help:"Examine the database and the slot, and say what to type."`
+	Status       statusCmd       `cmd:"" help:"Show how the server is doing."`
+	Endpoints    endpointsCmd    `cmd:"" help:"List the endpoints that are served."`
+	Explain      explainCmd      `cmd:"" help:"Show what one answer depends on and what can touch it."`
+	Get          getCmd          `cmd:"" help:"Read one answer."`
+	Purge        purgeCmd        `cmd:"" help:"Drop cached answers."`
+	Audit        auditCmd        `cmd:"" help:"Compare cached answers with the database."`
+	Token        tokenCmd        `cmd:"" help:"Show the current token, or look into tokens."`
+	Permissions  permissionsCmd  `cmd:"" help:"Validate and try out permissions, and write their schema."`
+	ServeTesting serveTestingCmd `cmd:"" help:"Serve permissions from memory, without a database, for tests."`
+	Version      versionCmd      `cmd:"" help:"Show the version."`
 }
 
 // app is what commands run with.
@@ -117,6 +120,7 @@ var errSilent = errors.New("failed")
 func (a *app) report(err error) int {
 	var problems config.Problems
 	var endpoints *tenant.ProblemsError
+	var rules mapping.Problems
 	var h hinted
 	var usage usageError
 	switch {
@@ -127,6 +131,8 @@ func (a *app) report(err error) int {
 		}
 	case errors.As(err, &endpoints):
 		a.printProblems(endpoints.Problems)
+	case errors.As(err, &rules):
+		a.printRules(rules)
 	case errors.As(err, &usage):
 		fmt.Fprintf(a.stderr, "error: %v\n", err)
 		return exitUsage

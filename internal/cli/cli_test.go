@@ -41,9 +41,23 @@ func TestScripts(t *testing.T) {
 			env.Defer(s.Close)
 			env.Setenv("TIDEMARK_ADMIN", s.URL)
 			env.Setenv("TIDEMARK_SERVER", s.URL)
+			env.Setenv("TIDEMARK_GRPC", freeAddress(t))
+			env.Setenv("GATEWAY", freeAddress(t))
+			env.Setenv("SAMPLE", sample(t))
 			return nil
 		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await},
 	})
+}
+
+// sample is the folder of the permission sample.
+func sample(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join("..", "..", "examples", "permissions"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // canned serves the file that is named like the path, with _ for /, as JSON. A
@@ -66,6 +80,7 @@ func canned(dir string) http.HandlerFunc {
 		_ = json.NewEncoder(w).Encode(map[string]string{
 			"request": r.Method + " " + r.URL.String(), "body": string(body), "type": r.Header.Get("Content-Type"),
 			"consistency": r.Header.Get("Tidemark-Consistency"),
+			"snapshot":    r.Header.Get("Tidemark-Snapshot"), "token": r.Header.Get("Tidemark-Token"),
 		})
 	}
 }
@@ -90,6 +105,9 @@ func TestDatabaseScripts(t *testing.T) {
 					env.Setenv("TIDEMARK_SERVER", "http://"+http)
 					env.Setenv("TIDEMARK_LISTEN_ADMIN", admin)
 					env.Setenv("TIDEMARK_ADMIN", "http://"+admin)
+					env.Setenv("GRPC", freeAddress(t))
+					env.Setenv("GATEWAY", freeAddress(t))
+					env.Setenv("SAMPLE", sample(t))
 					return nil
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -150,7 +168,7 @@ func TestExitCodes(t *testing.T) {
 		{"serve --nonsense", 2, "error: unknown flag --nonsense"},
 		{"purge", 2, "--answer=PATH or --endpoint=NAME or --table=TABLE or --all"},
 		{"purge --all --table=a", 2, "can't be used together"},
-		{"init --replica-identity=half", 2, `must be one of "full","keep"`},
+		{"init --replica-identity=half", 1, `error: --replica-identity: found "half", want full or keep`},
 		{"get /v1/a --consistency=soon", 2, "--consistency must be one of"},
 		{"get /v1/a --consistency=at_exact_snapshot", 2, "error: at_exact_snapshot needs --token"},
 		{"get /v1/a --consistency=fully_consistent --token=x", 2, "error: fully_consistent takes no token"},

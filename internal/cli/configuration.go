@@ -19,10 +19,13 @@ type settingFlags struct {
 	Endpoints   *string `name:"endpoints" placeholder:"DIR" help:"Folder of endpoint files (./endpoints)."`
 	HTTP        *string `name:"listen.http" placeholder:"ADDR" help:"Where answers are served (127.0.0.1:8080)."`
 	Admin       *string `name:"listen.admin" placeholder:"ADDR" help:"Where status, metrics and commands are served (127.0.0.1:8081)."`
-	TLSCert     *string `name:"listen.tls-cert" placeholder:"FILE" help:"Certificate of the HTTP listener."`
+	GRPC        *string `name:"listen.grpc" placeholder:"ADDR" help:"Where permissions are served by gRPC, such as 127.0.0.1:50051; empty: they are off."`
+	Gateway     *string `name:"listen.grpc-gateway" placeholder:"ADDR" help:"Where permissions are served as HTTP and JSON, such as 127.0.0.1:8443; empty: they are not."`
+	TLSCert     *string `name:"listen.tls-cert" placeholder:"FILE" help:"Certificate of all listeners but the admin one."`
 	TLSKey      *string `name:"listen.tls-key" placeholder:"FILE" help:"Its key."`
 	Slot        *string `name:"slot" placeholder:"NAME" help:"Replication slot (tidemark)."`
 	Publication *string `name:"publication" placeholder:"NAME" help:"Publication (tidemark)."`
+	Identity    *string `name:"replica-identity" placeholder:"KIND" help:"What init gives to the tables that endpoints read. full: replica identity FULL, so that an update drops just the answers that it touches; keep: FULL only without a usable identity (full)."`
 	Wait        *string `name:"consistency.wait-timeout" placeholder:"TIME" help:"How long a request waits for what it asked for (5s)."`
 	Staleness   *string `name:"consistency.max-staleness" placeholder:"TIME" help:"How old an answer may be served while it is refilled (0s)."`
 	GCWindow    *string `name:"consistency.gc-window" placeholder:"TIME" help:"How long exact snapshots are kept (60s)."`
@@ -35,6 +38,9 @@ type settingFlags struct {
 	Batch       *string `name:"fill.batch" placeholder:"N" help:"Answers that one query may compute (100)."`
 	Refill      *string `name:"fill.refill" placeholder:"BOOL" help:"Compute answers that are read often again before anybody asks (true)."`
 	Audits      *string `name:"audit.per-minute" placeholder:"N" help:"Answers compared with the database in the background (60)."`
+	Keys        *string `name:"permissions.keys" placeholder:"KEYS" help:"Bearer tokens that open permissions, with commas in between; better in the file or a variable."`
+	Mapping     *string `name:"permissions.mapping" placeholder:"FILE" help:"Which rows of your tables are relationships."`
+	Writers     *string `name:"permissions.connections" placeholder:"N" help:"Connections that write relationships (8)."`
 }
 
 // given returns the flags of the command line by name.

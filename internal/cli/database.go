@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/tidemarkdb/tidemark/internal/config"
+	"github.com/tidemarkdb/tidemark/internal/perm/mapping"
 	"github.com/tidemarkdb/tidemark/internal/query"
 	"github.com/tidemarkdb/tidemark/internal/setup"
 )
@@ -86,6 +87,36 @@ func tables(endpoints []*query.Endpoint) []setup.Table {
 		}
 	}
 	return all
+}
+
+// requirements is what the database has to have for a configuration.
+func requirements(ctx context.Context, conn *pgx.Conn, cfg *config.Config, endpoints []*query.Endpoint) (setup.Input, error) {
+	in := setup.Input{
+		Publication: cfg.Publication, Slot: cfg.Slot, Tables: tables(endpoints),
+		ReplicaIdentity: setup.ReplicaIdentity(cfg.ReplicaIdentity), Permissions: cfg.Listen.GRPC != "",
+	}
+	if !in.Permissions || cfg.Permissions.Mapping == "" {
+		return in, nil
+	}
+	m, err := mapping.Load(cfg.Permissions.Mapping)
+	if err != nil {
+		return in, err
+	}
+	for _, r := range m.Rules {
+		var t setup.Table
+		err := conn.QueryRow(ctx, `SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+			WHERE c.oid = to_regclass($1)`, r.Table()).Scan(&t.Schema, &t.Name)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return in, fmt.Errorf("%s:%d: there is no table %s", m.Path, r.Line, r.Table())
+		}
+		if err != nil {
+			return in, err
+		}
+		if !slices.Contains(in.Mapped, t) {
+			in.Mapped = append(in.Mapped, t)
+		}
+	}
+	return in, nil
 }
 
 func (a *app) printProblems(problems []query.Problem) {

@@ -28,9 +28,11 @@ func (c *doctorCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	report, err := setup.Inspect(a.ctx, conn, setup.Input{
-		Publication: cfg.Publication, Slot: cfg.Slot, Tables: tables(endpoints),
-	})
+	in, err := requirements(a.ctx, conn, cfg, endpoints)
+	if err != nil {
+		return err
+	}
+	report, err := setup.Inspect(a.ctx, conn, in)
 	if err != nil {
 		return err
 	}

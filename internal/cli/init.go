@@ -13,10 +13,9 @@ import (
 
 type initCmd struct {
 	configFlags
-	Yes             bool          `short:"y" help:"Do not ask."`
-	DryRun          bool          `help:"Print the changes as SQL and make none."`
-	ReplicaIdentity string        `enum:"full,keep" default:"full" help:"full: every table that endpoints read gets replica identity FULL, so that an update drops just the answers that it touches. keep: only tables without a usable identity do."`
-	Wait            time.Duration `default:"1m" help:"How long to wait for locks and for older transactions."`
+	Yes    bool          `short:"y" help:"Do not ask."`
+	DryRun bool          `help:"Print the changes as SQL and make none."`
+	Wait   time.Duration `default:"1m" help:"How long to wait for locks and for older transactions."`
 }
 
 func (c *initCmd) Run(a *app) error {
@@ -37,9 +36,9 @@ func (c *initCmd) Run(a *app) error {
 		a.printProblems(problems)
 		return errSilent
 	}
-	in := setup.Input{
-		Publication: cfg.Publication, Slot: cfg.Slot, Tables: tables(endpoints),
-		ReplicaIdentity: setup.ReplicaIdentity(c.ReplicaIdentity),
+	in, err := requirements(a.ctx, conn, cfg, endpoints)
+	if err != nil {
+		return err
 	}
 	report, err := setup.Inspect(a.ctx, conn, in)
 	if err != nil {
@@ -51,7 +50,7 @@ func (c *initCmd) Run(a *app) error {
 	}
 	fmt.Fprintf(a.stdout, "%s, database %s, role %s, %s\n", report.Server, report.Database, report.User,
 		number(len(endpoints), "endpoint"))
-	if len(endpoints) == 0 {
+	if len(endpoints) == 0 && !in.Permissions {
 		fmt.Fprintf(a.stdout, "There are no endpoint files in %s yet: no table is published.\n", cfg.Endpoints)
 	}
 	var outcome []setup.Finding

@@ -53,8 +53,15 @@ func serve(ctx context.Context, cfg *config.Config, reload <-chan struct{}, log 
 	}
 	return server.Run(ctx, cfg, server.Options{
 		Reload: reload, Log: log,
-		Listening: func(httpAddr, adminAddr string) {
-			fmt.Fprintf(stdout, "answers on %s, admin on %s\n", httpAddr, adminAddr)
+		Listening: func(at server.Addresses) {
+			fmt.Fprintf(stdout, "answers on %s, admin on %s", at.HTTP, at.Admin)
+			if at.GRPC != "" {
+				fmt.Fprintf(stdout, ", permissions on %s", at.GRPC)
+			}
+			if at.Gateway != "" {
+				fmt.Fprintf(stdout, " and by HTTP on %s", at.Gateway)
+			}
+			fmt.Fprintln(stdout)
 		},
 	})
 }
@@ -80,9 +87,12 @@ func publish(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if len(problems) > 0 {
 		return &tenant.ProblemsError{Problems: problems}
 	}
-	report, err := setup.Inspect(ctx, conn, setup.Input{
-		Publication: cfg.Publication, Slot: cfg.Slot, Tables: tables(endpoints), ReplicaIdentity: setup.Keep,
-	})
+	in, err := requirements(ctx, conn, cfg, endpoints)
+	if err != nil {
+		return err
+	}
+	in.ReplicaIdentity = setup.Keep
+	report, err := setup.Inspect(ctx, conn, in)
 	if err != nil {
 		return err
 	}

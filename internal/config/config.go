@@ -3,8 +3,8 @@
 //
 // A setting given twice is taken from the first of flag, variable, file,
 // default. Load reports every problem at once, each with the line, variable or
-// flag that it stands in. A Config holds the database's password but never
-// prints it.
+// flag that it stands in. A Config holds the database's password and the keys of
+// permissions but never prints them.
 package config
 
 import (
@@ -27,17 +27,26 @@ type Config struct {
 
 	Slot        string
 	Publication string
-	Consistency Consistency
-	Cache       Cache
-	Fill        Fill
-	Audit       Audit
+	// ReplicaIdentity is what tidemark init gives to tables: full, or keep for a
+	// usable one.
+	ReplicaIdentity string
+	Consistency     Consistency
+	Cache           Cache
+	Fill            Fill
+	Audit           Audit
+	Permissions     Permissions
 }
 
 // Listen says where tidemark serves.
 type Listen struct {
 	HTTP  string // host:port of the API that applications read
 	Admin string // host:port of status, metrics and commands
-	// TLSCert and TLSKey are files for the HTTP listener; both or neither.
+	// GRPC is host:port of permissions, and GRPCGateway of the same as HTTP and
+	// JSON. Empty: there are none.
+	GRPC        string
+	GRPCGateway string
+	// TLSCert and TLSKey are files for all listeners but the admin one; both or
+	// neither.
 	TLSCert string
 	TLSKey  string
 }
@@ -72,14 +81,41 @@ type Audit struct {
 	PerMinute int // answers; 0: none
 }
 
-// Redacted returns a copy whose Database has no password.
+// Permissions says how permissions are served, where Listen.GRPC says that they
+// are.
+type Permissions struct {
+	Keys        Secrets // the bearer tokens that open them
+	Mapping     string  // file of the rules by which rows are relationships; empty: none
+	Connections int     // that write relationships and schema
+}
+
+// Secrets are texts that are not printed.
+type Secrets []string
+
+// String tells how many there are.
+func (s Secrets) String() string {
+	hidden := make([]string, len(s))
+	for i := range hidden {
+		hidden[i] = "xxxxx"
+	}
+	return strings.Join(hidden, ",")
+}
+
+// GoString keeps %#v from printing them.
+func (s Secrets) GoString() string { return s.String() }
+
+// Redacted returns a copy whose Database has no password and whose keys are
+// hidden.
 func (c Config) Redacted() Config {
 	c.Database = RedactDatabase(c.Database)
+	if c.Permissions.Keys != nil {
+		c.Permissions.Keys = strings.Split(c.Permissions.Keys.String(), ",")
+	}
 	return c
 }
 
 // String formats the configuration as a file that Load would read, without
-// the password.
+// the password and the keys.
 func (c Config) String() string {
 	c = c.Redacted()
 	var b strings.Builder
@@ -103,7 +139,7 @@ func (c Config) String() string {
 	return b.String()
 }
 
-// GoString keeps %#v from printing the password.
+// GoString keeps %#v from printing the secrets.
 func (c Config) GoString() string { return c.String() }
 
 // quote writes a value as a YAML scalar in which Load expands nothing.

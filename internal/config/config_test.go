@@ -25,7 +25,7 @@ func load(t *testing.T, file string, flags map[string]string, env ...string) (*C
 		return nil, strings.ReplaceAll(err.Error(), dir+string(filepath.Separator), "")
 	}
 	c.File = strings.TrimPrefix(c.File, dir+string(filepath.Separator))
-	for _, p := range []*string{&c.Endpoints, &c.Listen.TLSCert, &c.Listen.TLSKey} {
+	for _, p := range []*string{&c.Endpoints, &c.Listen.TLSCert, &c.Listen.TLSKey, &c.Permissions.Mapping} {
 		*p = strings.ReplaceAll(*p, dir, "DIR")
 	}
 	return c, ""
@@ -34,13 +34,15 @@ func load(t *testing.T, file string, flags map[string]string, env ...string) (*C
 const fullFile = `
 database: ${DATABASE_URL}
 endpoints: ./endpoints
-listen: { http: 127.0.0.1:8080, admin: 127.0.0.1:8081 }
+listen: { http: 127.0.0.1:8080, admin: 127.0.0.1:8081, grpc: , grpc_gateway: }
 slot: tidemark
 publication: tidemark
+replica_identity: full
 consistency: { wait_timeout: 5s, max_staleness: 0s, gc_window: 60s, revision_quantization_interval: 5s }
 cache: { max_memory: 512MiB, ttl: 24h }
 fill: { max_connections: 8, statement_timeout: 10s, queue: 10000, batch: 100, refill: true }
 audit: { per_minute: 60 }
+permissions: { keys: , mapping: , connections: 8 }
 `
 
 func defaults() *Config {
@@ -49,7 +51,7 @@ func defaults() *Config {
 		Database:  "postgres://u:secret@db:5432/shop",
 		Endpoints: "DIR/endpoints",
 		Listen:    Listen{HTTP: "127.0.0.1:8080", Admin: "127.0.0.1:8081"},
-		Slot:      "tidemark", Publication: "tidemark",
+		Slot:      "tidemark", Publication: "tidemark", ReplicaIdentity: "full",
 		Consistency: Consistency{
 			WaitTimeout: 5 * time.Second, GCWindow: time.Minute,
 			RevisionQuantizationInterval: 5 * time.Second,
@@ -57,6 +59,8 @@ func defaults() *Config {
 		Cache: Cache{MaxMemory: 512 << 20, TTL: 24 * time.Hour},
 		Fill:  Fill{MaxConnections: 8, StatementTimeout: 10 * time.Second, Queue: 10_000, Batch: 100, Refill: true},
 		Audit: Audit{PerMinute: 60},
+
+		Permissions: Permissions{Connections: 8},
 	}
 }
 
@@ -123,6 +127,21 @@ func TestLoad(t *testing.T) {
 			name: "quoted and block values",
 			file: "slot: 'quoted'\npublication: |\n  block\n",
 			want: change(func(c *Config) { c.Slot, c.Publication = "quoted", "block" }),
+		},
+		{
+			name: "permissions, with a list of keys",
+			file: "listen: {grpc: ':50051', grpc_gateway: 'localhost:8443'}\npermissions:\n  keys: [one, \"${SECOND}\"]\n  mapping: map.yaml\n",
+			env:  []string{"SECOND=two"},
+			want: change(func(c *Config) {
+				c.Listen.GRPC, c.Listen.GRPCGateway = ":50051", "localhost:8443"
+				c.Permissions = Permissions{Keys: []string{"one", "two"}, Mapping: "DIR/map.yaml", Connections: 8}
+			}),
+		},
+		{
+			name: "keys as one text", file: "permissions: {keys: 'a, b'}\n", env: []string{"TIDEMARK_LISTEN_GRPC=:1"},
+			want: change(func(c *Config) {
+				c.Listen.GRPC, c.Permissions.Keys = ":1", []string{"a", "b"}
+			}),
 		},
 		{
 			name: "the database may be in the environment alone",
@@ -212,18 +231,18 @@ fill:
 tidemark.yaml:3: listen.http: found "8080", want host:port, such as 127.0.0.1:8080 or :8080
 tidemark.yaml:4: listen.admin: found "localhost", want host:port, such as 127.0.0.1:8080 or :8080
 tidemark.yaml:6: consistency.max_staleness: found "-1s", want 0s or more
-tidemark.yaml:7: consistency.gc_window: found "soon", want a duration with a unit, such as 60s
+tidemark.yaml:7: consistency.gc_window: found "soon", want a duration with a unit, such as 30s, 12h, 7d or 2w
 tidemark.yaml:8: consistency.revision_quantization_interval: found "0s", want more than 0s
 tidemark.yaml:10: cache.max_memory: found "512", want a size with a unit, such as 512MiB
 tidemark.yaml:11: cache.ttl: found "0s", want more than 0s
 tidemark.yaml:13: fill.statement_timeout: found a list, want one value
 TIDEMARK_CACHE_TTTL: there is no such setting; did you mean TIDEMARK_CACHE_TTL?
---consistency.wait-timeout: found "5", want a duration with a unit, such as 5s
+--consistency.wait-timeout: found "5", want a duration with a unit, such as 30s, 12h, 7d or 2w
 TIDEMARK_FILL_MAX_CONNECTIONS: found "many", want a whole number from 1 to 10000, such as 8`,
 		},
 		{
 			name: "a section given as a value", file: "listen: 8080\n", env: []string{databaseURL},
-			want: `tidemark.yaml:1: listen: found "8080", want settings below it: http, admin, tls_cert, tls_key`,
+			want: `tidemark.yaml:1: listen: found "8080", want settings below it: http, admin, grpc, grpc_gateway, tls_cert, tls_key`,
 		},
 		{
 			name: "not a mapping", file: "postgres://u:secret@db/x\n", env: []string{databaseURL},
@@ -249,6 +268,26 @@ TIDEMARK_FILL_MAX_CONNECTIONS: found "many", want a whole number from 1 to 10000
 		{
 			name: "certificate without key", file: "listen: {tls_cert: a.pem}\n", env: []string{databaseURL},
 			want: `tidemark.yaml:1: listen.tls_cert: needs listen.tls_key too`,
+		},
+		{
+			name: "permissions without a key", file: "listen:\n  grpc: :50051\n", env: []string{databaseURL},
+			want: `tidemark.yaml:2: listen.grpc: permissions need a key that clients send: set permissions.keys, such as by TIDEMARK_PERMISSIONS_KEYS`,
+		},
+		{
+			name: "a gateway to nothing", file: "permissions: {keys: a}\n", env: []string{databaseURL, "TIDEMARK_LISTEN_GRPC_GATEWAY=:8443"},
+			want: `TIDEMARK_LISTEN_GRPC_GATEWAY: listen.grpc_gateway: needs listen.grpc too, such as 127.0.0.1:50051`,
+		},
+		{
+			name: "keys that are none are not repeated", file: "permissions:\n  keys: hunter two\n", env: []string{databaseURL},
+			want: `tidemark.yaml:2: permissions.keys: want keys with commas in between, each of ASCII letters, digits and signs without spaces`,
+		},
+		{
+			name: "a key that is missing", env: []string{databaseURL, "TIDEMARK_PERMISSIONS_KEYS=hunter2,"},
+			want: `TIDEMARK_PERMISSIONS_KEYS: want keys with commas in between, each of ASCII letters, digits and signs without spaces`,
+		},
+		{
+			name: "keys of another form", file: "permissions:\n  keys: [{a: hunter2}]\n", env: []string{databaseURL},
+			want: `tidemark.yaml:2: permissions.keys: found a list, want one value`,
 		},
 		{
 			name: "one address for both", flags: map[string]string{"listen.admin": "127.0.0.1:8080"}, env: []string{databaseURL},
@@ -312,6 +351,21 @@ func TestPasswordIsNeverPrinted(t *testing.T) {
 	}
 }
 
+func TestKeysAreNeverPrinted(t *testing.T) {
+	c, problems := load(t, "", map[string]string{"permissions.keys": "hunter2,tiger3"}, databaseURL)
+	if problems != "" {
+		t.Fatal(problems)
+	}
+	for _, text := range []string{
+		c.String(), fmt.Sprint(c), fmt.Sprintf("%v %+v %#v", *c, *c, *c), fmt.Sprintf("%v %#v", c.Permissions, c.Permissions),
+		strings.Join(c.Redacted().Permissions.Keys, ","),
+	} {
+		if strings.Contains(text, "hunter2") || strings.Contains(text, "tiger3") || !strings.Contains(text, "xxxxx,xxxxx") {
+			t.Errorf("printed as %s", text)
+		}
+	}
+}
+
 func TestStringIsAFileThatLoads(t *testing.T) {
 	c, problems := load(t, "listen: {tls_cert: 'a: b', tls_key: \"it's $${HOME} #1\"}\n",
 		map[string]string{"database": "postgres://u@db:5432/shop"})
@@ -342,33 +396,6 @@ func TestSizes(t *testing.T) {
 	for _, text := range []string{"", "5", "MiB", "-1MiB", "NaNMiB", "1e30GiB", "1 TiB", "0x1MiB5"} {
 		if got, err := ParseSize(text); err == nil {
 			t.Errorf("ParseSize(%q) = %d, want an error", text, got)
-		}
-	}
-}
-
-func TestDurations(t *testing.T) {
-	for text, want := range map[string]time.Duration{
-		"7d": 168 * time.Hour, "1d12h": 36 * time.Hour, "90s": 90 * time.Second, "-1d": -24 * time.Hour, "0s": 0,
-		"1h30m": 90 * time.Minute, "5ms": 5 * time.Millisecond,
-	} {
-		got, err := ParseDuration(text)
-		if err != nil || got != want {
-			t.Errorf("ParseDuration(%q) = %v, %v; want %v", text, got, err, want)
-		}
-		if back, err := ParseDuration(FormatDuration(want)); err != nil || back != want {
-			t.Errorf("FormatDuration(%v) = %s", want, FormatDuration(want))
-		}
-	}
-	for _, text := range []string{"", "5", "1.5d", "d", "1d-2h", "999999999999d"} {
-		if got, err := ParseDuration(text); err == nil {
-			t.Errorf("ParseDuration(%q) = %v, want an error", text, got)
-		}
-	}
-	for d, want := range map[time.Duration]string{
-		24 * time.Hour: "24h", 90 * time.Minute: "1h30m", time.Minute: "1m", 10 * time.Second: "10s", 0: "0s",
-	} {
-		if got := FormatDuration(d); got != want {
-			t.Errorf("FormatDuration = %s, want %s", got, want)
 		}
 	}
 }

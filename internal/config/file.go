@@ -109,6 +109,9 @@ func (p *fileParser) pair(pair *ast.MappingValueNode, prefix string) {
 			return // a key without a value keeps its default
 		}
 		text, ok := scalar(pair.Value)
+		if items, isList := pair.Value.(*ast.SequenceNode); isList && p.isList(key) {
+			text, ok = list(items)
+		}
 		if !ok {
 			p.problem(lineOfNode(pair.Value), key, "found %s, want one value", describe(pair.Value))
 			return
@@ -121,6 +124,23 @@ func (p *fileParser) pair(pair *ast.MappingValueNode, prefix string) {
 			p.problem(line, "", "there is no setting %s", key)
 		}
 	}
+}
+
+func (p *fileParser) isList(key string) bool {
+	return slices.ContainsFunc(settings, func(s setting) bool { return s.key == key && s.list })
+}
+
+// list returns the texts of a list with commas in between.
+func list(node *ast.SequenceNode) (string, bool) {
+	var texts []string
+	for _, item := range node.Values {
+		text, ok := scalar(item)
+		if !ok {
+			return "", false
+		}
+		texts = append(texts, text)
+	}
+	return strings.Join(texts, ","), true
 }
 
 func (p *fileParser) leaves(prefix string) []string {

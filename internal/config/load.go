@@ -71,7 +71,7 @@ func Load(in Input) (*Config, error) {
 			continue
 		}
 		if err := s.set(c, o.text); err != nil {
-			if s.key == "database" {
+			if s.secret {
 				problems.add(o.where, key, "want %v", err)
 			} else {
 				problems.add(o.where, key, "found %q, want %v", o.text, err)
@@ -206,5 +206,12 @@ func (c *Config) crossCheck(origins map[string]origin, env map[string]string, pr
 	if c.Listen.HTTP == c.Listen.Admin && !strings.HasSuffix(c.Listen.HTTP, ":0") {
 		o := origins["listen.admin"]
 		problems.add(o.where, "listen.admin", "found %q, want another address than listen.http", c.Listen.Admin)
+	}
+	if c.Listen.GRPC != "" && len(c.Permissions.Keys) == 0 {
+		problems.add(origins["listen.grpc"].where, "listen.grpc",
+			"permissions need a key that clients send: set permissions.keys, such as by TIDEMARK_PERMISSIONS_KEYS")
+	}
+	if c.Listen.GRPCGateway != "" && c.Listen.GRPC == "" {
+		problems.add(origins["listen.grpc_gateway"].where, "listen.grpc_gateway", "needs listen.grpc too, such as 127.0.0.1:50051")
 	}
 }

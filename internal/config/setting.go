@@ -9,21 +9,25 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/tidemarkdb/tidemark/internal/duration"
 )
 
 // setting is one key of the configuration: how its text becomes a field, and
 // back. A set error completes the sentence "want …".
 type setting struct {
-	key  string // dotted path in the file
-	def  string
-	path bool // a file or folder, relative to the configuration file
-	set  func(c *Config, text string) error
-	get  func(c *Config) string
+	key    string // dotted path in the file
+	def    string
+	path   bool // a file or folder, relative to the configuration file
+	list   bool // the file may have a list; its text has commas in between
+	secret bool // what was found is not repeated
+	set    func(c *Config, text string) error
+	get    func(c *Config) string
 }
 
 // settings lists every key in the order of the documentation.
 var settings = []setting{
-	{key: "database", def: "${DATABASE_URL}", set: func(c *Config, s string) error {
+	{key: "database", def: "${DATABASE_URL}", secret: true, set: func(c *Config, s string) error {
 		if err := checkDatabase(s); err != nil {
 			return err
 		}
@@ -50,6 +54,16 @@ var settings = []setting{
 		get: func(c *Config) string { return c.Listen.Admin },
 	},
 	{
+		key: "listen.grpc",
+		set: optional(address(func(c *Config) *string { return &c.Listen.GRPC })),
+		get: func(c *Config) string { return c.Listen.GRPC },
+	},
+	{
+		key: "listen.grpc_gateway",
+		set: optional(address(func(c *Config) *string { return &c.Listen.GRPCGateway })),
+		get: func(c *Config) string { return c.Listen.GRPCGateway },
+	},
+	{
 		key: "listen.tls_cert", path: true,
 		set: func(c *Config, s string) error { c.Listen.TLSCert = s; return nil },
 		get: func(c *Config) string { return c.Listen.TLSCert },
@@ -74,14 +88,21 @@ var settings = []setting{
 		c.Publication = s
 		return nil
 	}, get: func(c *Config) string { return c.Publication }},
+	{key: "replica_identity", def: "full", set: func(c *Config, s string) error {
+		if s != "full" && s != "keep" {
+			return errors.New("full or keep")
+		}
+		c.ReplicaIdentity = s
+		return nil
+	}, get: func(c *Config) string { return c.ReplicaIdentity }},
 
-	duration("consistency.wait_timeout", "5s", positive,
+	period("consistency.wait_timeout", "5s", positive,
 		func(c *Config) *time.Duration { return &c.Consistency.WaitTimeout }),
-	duration("consistency.max_staleness", "0s", zeroOrMore,
+	period("consistency.max_staleness", "0s", zeroOrMore,
 		func(c *Config) *time.Duration { return &c.Consistency.MaxStaleness }),
-	duration("consistency.gc_window", "60s", zeroOrMore,
+	period("consistency.gc_window", "60s", zeroOrMore,
 		func(c *Config) *time.Duration { return &c.Consistency.GCWindow }),
-	duration("consistency.revision_quantization_interval", "5s", positive,
+	period("consistency.revision_quantization_interval", "5s", positive,
 		func(c *Config) *time.Duration { return &c.Consistency.RevisionQuantizationInterval }),
 
 	{key: "cache.max_memory", def: "512MiB", set: func(c *Config, s string) error {
@@ -95,17 +116,29 @@ var settings = []setting{
 		c.Cache.MaxMemory = n
 		return nil
 	}, get: func(c *Config) string { return FormatSize(c.Cache.MaxMemory) }},
-	duration("cache.ttl", "24h", positive,
+	period("cache.ttl", "24h", positive,
 		func(c *Config) *time.Duration { return &c.Cache.TTL }),
 
 	number("fill.max_connections", 8, 1, 10_000, func(c *Config) *int { return &c.Fill.MaxConnections }),
-	duration("fill.statement_timeout", "10s", positive,
+	period("fill.statement_timeout", "10s", positive,
 		func(c *Config) *time.Duration { return &c.Fill.StatementTimeout }),
 	number("fill.queue", 10_000, 1, 10_000_000, func(c *Config) *int { return &c.Fill.Queue }),
 	number("fill.batch", 100, 1, 10_000, func(c *Config) *int { return &c.Fill.Batch }),
 	boolean("fill.refill", true, func(c *Config) *bool { return &c.Fill.Refill }),
 
 	number("audit.per_minute", 60, 0, 60_000, func(c *Config) *int { return &c.Audit.PerMinute }),
+
+	{
+		key: "permissions.keys", list: true, secret: true,
+		set: optional(setKeys),
+		get: func(c *Config) string { return strings.Join(c.Permissions.Keys, ",") },
+	},
+	{
+		key: "permissions.mapping", path: true,
+		set: func(c *Config, s string) error { c.Permissions.Mapping = s; return nil },
+		get: func(c *Config) string { return c.Permissions.Mapping },
+	},
+	number("permissions.connections", 8, 1, 1000, func(c *Config) *int { return &c.Permissions.Connections }),
 }
 
 var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
@@ -137,14 +170,14 @@ const (
 	zeroOrMore
 )
 
-func duration(key, def string, b bound, field func(*Config) *time.Duration) setting {
+func period(key, def string, b bound, field func(*Config) *time.Duration) setting {
 	return setting{
 		key: key, def: def,
 		set: func(c *Config, s string) error {
-			d, err := ParseDuration(s)
+			d, err := duration.Parse(s)
 			switch {
 			case err != nil:
-				return fmt.Errorf("a duration with a unit, such as %s", def)
+				return errors.New("a duration with a unit, such as " + duration.Examples)
 			case d < 0:
 				return errors.New("0s or more")
 			case d == 0 && b == positive:
@@ -153,7 +186,7 @@ func duration(key, def string, b bound, field func(*Config) *time.Duration) sett
 			*field(c) = d
 			return nil
 		},
-		get: func(c *Config) string { return FormatDuration(*field(c)) },
+		get: func(c *Config) string { return duration.Format(*field(c)) },
 	}
 }
 
@@ -201,44 +234,27 @@ func address(field func(*Config) *string) func(*Config, string) error {
 	}
 }
 
-var days = regexp.MustCompile(`^([+-]?)(\d+)d(.*)$`)
-
-// ParseDuration reads Go's form, such as 1m30s, in which whole days may stand
-// in front: 7d, 1d12h.
-func ParseDuration(s string) (time.Duration, error) {
-	m := days.FindStringSubmatch(s)
-	if m == nil {
-		return time.ParseDuration(s)
-	}
-	n, err := strconv.ParseInt(m[2], 10, 64)
-	if err != nil || n > 100_000 {
-		return 0, fmt.Errorf("%q is not a duration", s)
-	}
-	d := time.Duration(n) * 24 * time.Hour
-	if m[3] != "" {
-		rest, err := time.ParseDuration(m[3])
-		if err != nil || m[3][0] == '-' || m[3][0] == '+' {
-			return 0, fmt.Errorf("%q is not a duration", s)
+// optional takes an empty text for what is not set.
+func optional(set func(*Config, string) error) func(*Config, string) error {
+	return func(c *Config, s string) error {
+		if s == "" {
+			return nil
 		}
-		d += rest
+		return set(c, s)
 	}
-	if m[1] == "-" {
-		d = -d
-	}
-	return d, nil
 }
 
-// FormatDuration is the shortest form that ParseDuration reads: 24h, not
-// 24h0m0s.
-func FormatDuration(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = s[:len(s)-2]
+var key = regexp.MustCompile(`^[!-+\--~]+$`)
+
+// setKeys reads keys with commas in between. They have to pass through a header.
+func setKeys(c *Config, s string) error {
+	for k := range strings.SplitSeq(s, ",") {
+		if k = strings.TrimSpace(k); !key.MatchString(k) {
+			return errors.New("keys with commas in between, each of ASCII letters, digits and signs without spaces")
+		}
+		c.Permissions.Keys = append(c.Permissions.Keys, k)
 	}
-	if strings.HasSuffix(s, "h0m") {
-		s = s[:len(s)-2]
-	}
-	return s
+	return nil
 }
 
 var units = []struct {

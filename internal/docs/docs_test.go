@@ -88,7 +88,7 @@ func walk(t *testing.T, p page) {
 			t.Fatal(err)
 		}
 	}
-	addr := ports{freeAddr(t), freeAddr(t)}
+	addr := ports{freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t)}
 	sh := newShell(t, work, environ(t, tidemark(t), db, addr), addr)
 	out := ""
 	for _, sec := range p.sections {
@@ -123,7 +123,7 @@ func environ(t *testing.T, path string, db *pgtest.Database, addr ports) []strin
 		"DATABASE_URL=" + db.DSN(),
 		"PGHOST=" + db.Server.SocketDir(), "PGPORT=" + portOf(db.Server), "PGUSER=postgres", "PGDATABASE=" + db.Name,
 		"TIDEMARK_LISTEN_HTTP=" + addr.http, "TIDEMARK_LISTEN_ADMIN=" + addr.admin,
-		"TIDEMARK_SERVER=http://" + addr.http, "TIDEMARK_ADMIN=http://" + addr.admin,
+		"TIDEMARK_SERVER=http://" + addr.http, "TIDEMARK_ADMIN=http://" + addr.admin, "TIDEMARK_GRPC=" + addr.grpc,
 	}
 	for _, name := range []string{"TIDEMARK_PG_BIN", "XDG_CACHE_HOME"} {
 		if v, ok := os.LookupEnv(name); ok {
@@ -145,7 +145,8 @@ func freeAddr(t *testing.T) string {
 
 // block runs one block, or starts what it starts, and returns what it wrote.
 func (s *shell) block(b block) (out string, err error) {
-	text := strings.NewReplacer("127.0.0.1:8080", s.ports.http, "127.0.0.1:8081", s.ports.admin).Replace(b.text)
+	text := strings.NewReplacer("127.0.0.1:8080", s.ports.http, "127.0.0.1:8081", s.ports.admin,
+		"127.0.0.1:50051", s.ports.grpc, "127.0.0.1:8443", s.ports.gateway).Replace(b.text)
 	command := strings.TrimSpace(text)
 	oneLine := !strings.Contains(command, "\n")
 	if b.is(stopped) {
@@ -163,7 +164,11 @@ func (s *shell) block(b block) (out string, err error) {
 		s.stop()
 		var log string
 		if log, err = s.background(command); err == nil {
-			err = s.ready(log)
+			url := "http://" + s.ports.admin + "/readyz"
+			if strings.HasPrefix(command, "tidemark serve-testing") {
+				url = "http://" + s.ports.gateway + "/openapi.json"
+			}
+			err = s.ready(url, log)
 		}
 	case oneLine && strings.HasPrefix(command, "make "):
 		err = makesSense(command)

@@ -41,11 +41,11 @@ type shell struct {
 }
 
 // ports are where a server listens, as host:port.
-type ports struct{ http, admin string }
+type ports struct{ http, admin, grpc, gateway string }
 
 // export is what tells the commands.
 func (p ports) export() string {
-	return fmt.Sprintf("export TIDEMARK_SERVER=http://%s TIDEMARK_ADMIN=http://%s\n", p.http, p.admin)
+	return fmt.Sprintf("export TIDEMARK_SERVER=http://%s TIDEMARK_ADMIN=http://%s TIDEMARK_GRPC=%s\n", p.http, p.admin, p.grpc)
 }
 
 // done ends each block in the shell's output.
@@ -145,12 +145,13 @@ func (s *shell) close() {
 	}
 }
 
-// ready waits until the server is, and returns what its log says otherwise.
-func (s *shell) ready(log string) error {
+// ready waits until a URL says so, and returns what the server's log says
+// otherwise.
+func (s *shell) ready(url, log string) error {
 	ctx, cancel := context.WithTimeout(s.t.Context(), startTimeout)
 	defer cancel()
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.ports.admin+"/readyz", nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
 			return err
 		}
@@ -195,7 +196,7 @@ func (s *shell) demo() error {
 				_, err := s.run("export DATABASE_URL=$DATABASE_URL_BEFORE\n" + before.export())
 				return err
 			}
-			s.ports = ports{http: string(at[1]), admin: string(admin[1])}
+			s.ports.http, s.ports.admin = string(at[1]), string(admin[1])
 			_, err := s.run(fmt.Sprintf("DATABASE_URL_BEFORE=$DATABASE_URL\nexport DATABASE_URL='%s'\n", db[1]) + s.ports.export())
 			return err
 		}

@@ -1,5 +1,5 @@
-// Package server runs one tidemark process: a tenant, its HTTP listener and its
-// admin listener.
+// Package server runs one tidemark process: a tenant, its HTTP listener, its
+// admin listener and, where permissions are on, theirs.
 //
 // Run acquires everything that can fail for a reason that the operator should
 // see at once (addresses, files, the database, the endpoints) before it serves
@@ -21,6 +21,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/internal/adminapi"
 	"github.com/tidemarkdb/tidemark/internal/config"
+	"github.com/tidemarkdb/tidemark/internal/grpcapi"
 	"github.com/tidemarkdb/tidemark/internal/httpapi"
 	"github.com/tidemarkdb/tidemark/internal/tenant"
 )
@@ -30,9 +31,12 @@ type Options struct {
 	// Reload asks, with each value, to read the endpoint files again.
 	Reload <-chan struct{}
 	Log    *slog.Logger
-	// Listening is called once both listeners are open.
-	Listening func(httpAddr, adminAddr string)
+	// Listening is called once all listeners are open.
+	Listening func(Addresses)
 }
+
+// Addresses are where a server listens, as host:port; what is off is empty.
+type Addresses struct{ HTTP, Admin, GRPC, Gateway string }
 
 // drain bounds how long requests under way may take once the server stops.
 const drain = 10 * time.Second
@@ -49,16 +53,24 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 		return err
 	}
 	defer admin.Close()
+	var cert *tls.Certificate
 	scheme := "http"
 	if cfg.Listen.TLSCert != "" {
-		cert, err := tls.LoadX509KeyPair(cfg.Listen.TLSCert, cfg.Listen.TLSKey)
+		c, err := tls.LoadX509KeyPair(cfg.Listen.TLSCert, cfg.Listen.TLSKey)
 		if err != nil {
 			return fmt.Errorf("listen.tls_cert, listen.tls_key: %w", err)
 		}
-		public = tls.NewListener(public, &tls.Config{
-			Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
-		})
-		scheme = "https"
+		cert, scheme = &c, "https"
+		public = secure(public, cert, "h2", "http/1.1")
+	}
+	permissions, err := listenPermissions(ctx, cfg.Listen.GRPC, cfg.Listen.GRPCGateway, cert)
+	if err != nil {
+		return err
+	}
+	defer permissions.close()
+	var withPermissions *tenant.PermissionOptions
+	if permissions.rpc != nil {
+		withPermissions = &tenant.PermissionOptions{Mapping: cfg.Permissions.Mapping, Connections: cfg.Permissions.Connections}
 	}
 	t, err := tenant.Open(ctx, tenant.Options{
 		Database: cfg.Database, Endpoints: cfg.Endpoints, Slot: cfg.Slot, Publication: cfg.Publication,
@@ -67,18 +79,37 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 		MaxMemory: cfg.Cache.MaxMemory, TTL: cfg.Cache.TTL,
 		FillConnections: cfg.Fill.MaxConnections, StatementTimeout: cfg.Fill.StatementTimeout,
 		Queue: cfg.Fill.Queue, Batch: cfg.Fill.Batch, NoRefill: !cfg.Fill.Refill, AuditPerMinute: cfg.Audit.PerMinute,
-		Logger: o.Log,
+		Permissions: withPermissions, Logger: o.Log,
 	})
 	if err != nil {
 		return err
 	}
 	defer t.Close()
-	o.Log.Info("serving", "http", scheme+"://"+public.Addr().String(), "admin", "http://"+admin.Addr().String(),
-		"endpoints", len(t.Endpoints()))
-	if o.Listening != nil {
-		o.Listening(public.Addr().String(), admin.Addr().String())
+	at := Addresses{HTTP: public.Addr().String(), Admin: admin.Addr().String()}
+	log := o.Log.With("http", scheme+"://"+at.HTTP, "admin", "http://"+at.Admin, "endpoints", len(t.Endpoints()))
+	var answers face = httpapi.NewFront(httpapi.New(t, o.Log), o.Log)
+	if cert != nil {
+		answers = httpapi.Server(httpapi.New(t, o.Log), o.Log)
 	}
-	return serve(ctx, t, public, admin, cfg.Listen.TLSCert != "", o)
+	also := []func(context.Context){func(ctx context.Context) { reloads(ctx, t, o) }}
+	services := []service{listening{answers, public}, listening{httpapi.Server(adminapi.New(t, o.Log), o.Log), admin}}
+	if permissions.rpc != nil {
+		at.GRPC, at.Gateway = permissions.addresses()
+		log = log.With("grpc", at.GRPC, "gateway", at.Gateway)
+		f, err := newPermissionFace(ctx, permissions, grpcapi.Keys(cfg.Permissions.Keys, t.Permissions()), o.Log)
+		if err != nil {
+			return err
+		}
+		f.rpc.SetServing(false) // nothing is loaded yet
+		// It stops first: its watches have no end of their own.
+		services = append([]service{f}, services...)
+		also = append(also, func(ctx context.Context) { f.follow(ctx, t) })
+	}
+	log.Info("serving")
+	if o.Listening != nil {
+		o.Listening(at)
+	}
+	return serve(ctx, t, services, o.Log, also)
 }
 
 func listen(ctx context.Context, key, addr string) (net.Listener, error) {
@@ -89,61 +120,91 @@ func listen(ctx context.Context, key, addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// face is one listener's server.
+// face serves on a listener.
 type face interface {
 	Serve(net.Listener) error
 	Shutdown(context.Context) error
 }
 
-func serve(ctx context.Context, t *tenant.Tenant, public, admin net.Listener, secure bool, o Options) error {
-	// The tenant goes on until the last request is answered.
-	following, stopFollowing := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopFollowing()
-	faces, ctx := errgroup.WithContext(ctx)
-	var follow errgroup.Group
-	follow.Go(func() error { return t.Run(following) })
-	handler := httpapi.New(t, o.Log)
-	var front face = httpapi.NewFront(handler, o.Log)
-	if secure {
-		front = httpapi.Server(handler, o.Log)
-	}
-	servers := []face{front, httpapi.Server(adminapi.New(t, o.Log), o.Log)}
-	for i, l := range []net.Listener{public, admin} {
-		faces.Go(func() error {
-			if err := servers[i].Serve(l); ctx.Err() == nil && !errors.Is(err, http.ErrServerClosed) {
-				return err
-			}
-			return nil
+// service is what is served and where. start runs what serves; refuse accepts
+// nothing more; stop finishes what is under way, as long as ctx lasts.
+type service interface {
+	start(run func(func() error))
+	refuse()
+	stop(ctx context.Context) error
+}
+
+// listening is a face with one listener.
+type listening struct {
+	face
+	on net.Listener
+}
+
+func (l listening) start(run func(func() error))   { run(func() error { return l.Serve(l.on) }) }
+func (l listening) refuse()                        { l.on.Close() }
+func (l listening) stop(ctx context.Context) error { return l.Shutdown(ctx) }
+
+// serveAll serves, and does what else there is to do, until ctx ends or a listener
+// fails. Services stop in their order.
+func serveAll(ctx context.Context, services []service, log *slog.Logger, also []func(context.Context)) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, s := range services {
+		s.start(func(serve func() error) {
+			group.Go(func() error {
+				if err := serve(); ctx.Err() == nil && !errors.Is(err, http.ErrServerClosed) {
+					return err
+				}
+				return nil
+			})
 		})
 	}
-	faces.Go(func() error {
+	group.Go(func() error {
 		<-ctx.Done()
 		draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 		defer cancel()
-		public.Close()
-		for _, s := range servers {
-			if err := s.Shutdown(draining); err != nil {
-				o.Log.Warn("requests under way were cut off", "err", err)
+		for _, s := range services {
+			s.refuse()
+		}
+		for _, s := range services {
+			if err := s.stop(draining); err != nil {
+				log.Warn("requests under way were cut off", "err", err)
 			}
 		}
 		return nil
 	})
-	faces.Go(func() error {
-		for {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-o.Reload:
-				reload(ctx, t, o.Log)
-			}
-		}
-	})
-	err := faces.Wait()
+	for _, f := range also {
+		group.Go(func() error {
+			f(ctx)
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func serve(ctx context.Context, t *tenant.Tenant, services []service, log *slog.Logger, also []func(context.Context)) error {
+	// The tenant goes on until the last request is answered.
+	following, stopFollowing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopFollowing()
+	var follow errgroup.Group
+	follow.Go(func() error { return t.Run(following) })
+	err := serveAll(ctx, services, log, also)
 	stopFollowing()
 	if ferr := follow.Wait(); err == nil {
 		err = ferr
 	}
 	return err
+}
+
+// reloads reads the endpoints again whenever that is asked for.
+func reloads(ctx context.Context, t *tenant.Tenant, o Options) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-o.Reload:
+			reload(ctx, t, o.Log)
+		}
+	}
 }
 
 func reload(ctx context.Context, t *tenant.Tenant, log *slog.Logger) {

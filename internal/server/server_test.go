@@ -32,6 +32,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 type running struct {
 	t           *testing.T
 	http, admin string
+	at          server.Addresses
 	dir         string
 	reload      chan struct{}
 	log         *lockedBuffer
@@ -57,6 +58,16 @@ func (l *lockedBuffer) String() string {
 
 func start(t *testing.T, change func(*config.Config)) *running {
 	t.Helper()
+	r, err := try(t, change)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// try starts a server, which may fail.
+func try(t *testing.T, change func(*config.Config)) (*running, error) {
+	t.Helper()
 	db := pgtest.DB(t)
 	db.Exec(t, `CREATE TABLE users (id int PRIMARY KEY, name text); INSERT INTO users VALUES (1, 'one');
 		CREATE PUBLICATION tidemark FOR TABLE users`)
@@ -78,7 +89,7 @@ func start(t *testing.T, change func(*config.Config)) *running {
 	go func() {
 		done <- server.Run(ctx, cfg, server.Options{
 			Reload: r.reload, Log: slog.New(slog.NewTextHandler(r.log, nil)),
-			Listening: func(h, a string) { r.http, r.admin = h, a; close(listening) },
+			Listening: func(at server.Addresses) { r.http, r.admin, r.at = at.HTTP, at.Admin, at; close(listening) },
 		})
 	}()
 	var once sync.Once
@@ -93,14 +104,15 @@ func start(t *testing.T, change func(*config.Config)) *running {
 	select {
 	case <-listening:
 	case err := <-done:
-		t.Fatal(err)
+		cancel()
+		return nil, err
 	}
 	t.Cleanup(func() {
 		if err := r.stop(); err != nil {
 			t.Error(err)
 		}
 	})
-	return r
+	return r, nil
 }
 
 func (r *running) file(name, text string) {

@@ -75,10 +75,44 @@ func (g *shop) ofMembers() string {
 		g.choose("1", "2", "2", "3", g.param("int")) + g.choose("", "", " OFFSET 1")
 }
 
+// inTwoWays is a page whose rows others lead to both themselves and through a
+// third table.
+func (g *shop) inTwoWays() string {
+	who := g.choose("SELECT m.usr_id, p.id FROM member m JOIN proj p ON p.id = m.proj_id WHERE m.role IN ('a', 'b', "+g.param("text")+")",
+		"SELECT m.usr_id, x.owner FROM member m, proj x WHERE x.id = m.proj_id AND m.role = "+g.param("text"),
+		"SELECT u.id, p.id FROM usr u JOIN proj p ON p.owner = u.org_id WHERE u.active = "+g.param("bool"))
+	return "SELECT t.id, t.usr_id, t.prio, t.state FROM task t JOIN (" + who + ") w (usr_id, proj_id) ON t.usr_id = w.usr_id AND t.proj_id = w.proj_id ORDER BY t.prio" +
+		g.choose("", " DESC") + ", t.id LIMIT 9"
+}
+
+// asked wants to know of the rows of a table no more than which values there are.
+func (g *shop) asked() string {
+	g.aliases++
+	where := ""
+	if !g.one(3) {
+		where = " AND " + g.filter(g.columnsOf("t", "task"))
+	}
+	switch g.rnd.IntN(6) {
+	case 0:
+		return "SELECT DISTINCT " + g.choose("t.state", "t.usr_id", "t.proj_id, t.state", "t.prio") + " FROM task t WHERE " + strings.TrimPrefix(where+" AND true", " AND ")
+	case 1:
+		return "SELECT p.id, p.owner FROM proj p WHERE p.org_id = " + g.param("id") + " AND p.owner " + g.choose("", "NOT ") + "IN (SELECT t.usr_id FROM task t WHERE true" + where + ")"
+	case 2:
+		return "SELECT u.id FROM usr u WHERE u.org_id = " + g.param("id") + " AND EXISTS (SELECT FROM task t WHERE true" + where + ")"
+	}
+	with := g.choose("t.proj_id = p.id", "t.proj_id = p.id", "t.usr_id = p.owner", "t.proj_id = p.id AND t.usr_id = p.owner")
+	exists := g.choose("", "NOT ") + "EXISTS (SELECT FROM task t WHERE " + with + where + ")"
+	if g.one(2) {
+		return "SELECT p.id, " + exists + " AS e FROM proj p WHERE p.org_id = " + g.param("id")
+	}
+	return "SELECT p.id, p.state FROM proj p WHERE p.org_id = " + g.param("id") + " AND " + exists
+}
+
 // inTurn is a page that several tables order one after the other.
 func (g *shop) inTurn() string {
 	sql := "SELECT p.id, t.id AS task, t.usr_id, u.name, m.role FROM proj p JOIN task t ON t.proj_id = p.id " + g.choose("", "LEFT ") + "JOIN usr u ON u.id = t.usr_id" +
-		g.choose(" LEFT JOIN member m ON m.usr_id = u.id AND m.proj_id = p.id", " LEFT JOIN member m ON m.usr_id = t.usr_id") + " WHERE p.org_id = " + g.param("id")
+		g.choose(" LEFT JOIN member m ON m.usr_id = u.id AND m.proj_id = p.id", " LEFT JOIN member m ON m.usr_id = t.usr_id") +
+		" WHERE p.org_id " + g.choose("= "+g.param("id"), "IN (1, 2, "+g.param("id")+")", "> 0")
 	if g.one(3) {
 		sql += " AND " + g.filter(g.columnsOf("t", "task"))
 	}

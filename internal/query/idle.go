@@ -10,7 +10,9 @@ import (
 
 // idleAlong makes the statement for the rows of a reference that lead to nothing
 // on a page which another one orders: a value of theirs that has no row there. A
-// row that it gets there is one of the keys, and touches the answer.
+// row that it gets there is one of the keys, and touches the answer. That goes
+// for rows that lead nowhere else: by another column they would add keys of other
+// references, which may be what restricts the rows of the page as well.
 func (a *analysis) idleAlong(e *Endpoint, t *tree, from []edge, all []edge) {
 	ed, p := from[0], e.pages.edge
 	if len(from) != 1 || p == nil || p.notNull == 0 || p.ref != ed.to.ref || t.ranks[ed.from.ref] == rankUnique || t.pinned[ed.to.key()] ||
@@ -18,6 +20,9 @@ func (a *analysis) idleAlong(e *Endpoint, t *tree, from []edge, all []edge) {
 		return
 	}
 	back := func(o edge) bool { return o.from.key() == ed.to.key() && o.to.key() == ed.from.key() }
+	if a.leadsElsewhere(t, ed, all) {
+		return
+	}
 	path := t.path(ed.from.ref)
 	// Compared by bytes alone, rows that are equal could be missed.
 	if !slices.ContainsFunc(all, back) || a.collation(ed.from) != a.collation(ed.to) || !a.readable(a.refs[ed.to.ref]) || a.costly(e, t, path) {
@@ -41,5 +46,14 @@ func (a *analysis) idleAlong(e *Endpoint, t *tree, from []edge, all []edge) {
 		single: "SELECT DISTINCT " + a.distinct(r.column(ed.from), ed.from) + " FROM " + tables + " WHERE " + strings.Join(where, " AND ") +
 			" LIMIT " + strconv.Itoa(MaxKeyRows+1),
 		idle: ed.from,
+	})
+}
+
+// leadsElsewhere reports whether keys of any reference come from another column of
+// the one that an edge comes from.
+func (a *analysis) leadsElsewhere(t *tree, ed edge, all []edge) bool {
+	at := slices.Index(t.order, ed.from.ref)
+	return slices.ContainsFunc(all, func(o edge) bool {
+		return o.from.ref == ed.from.ref && o.from.key() != ed.from.key() && slices.Index(t.order, o.to.ref) > at
 	})
 }

@@ -40,7 +40,7 @@ func TestRefine(t *testing.T) {
 func testRefine(t *testing.T, w *world) {
 	db := pgtest.DB(t)
 	db.Exec(t, w.schema)
-	o := &refineOracle{t: t, world: w, conn: settled(t, db), relations: map[string]*catalog.Relation{}, shapes: map[string]*tally{}}
+	o := &refineOracle{t: t, world: w, conn: settled(t, db), relations: map[string]*catalog.Relation{}, shapes: map[string]*tally{}, uses: map[string]int{}}
 	for _, table := range w.tables {
 		o.relations[table] = relationOf(t, o.conn, table)
 	}
@@ -66,8 +66,13 @@ func testRefine(t *testing.T, w *world) {
 	for _, s := range slices.Sorted(maps.Keys(o.shapes)) {
 		t.Logf("%-12s %v", s, o.shapes[s])
 	}
-	t.Logf("all          %v; not analysed: %d; keys %d, cut short %d; ends of groups %d, behind them %d; a witness less %d",
-		&o.all, o.refused, o.keys, o.many, o.ends, o.behind, o.stood)
+	t.Logf("all          %v; not analysed: %d; keys %d, cut short %d; ends of groups %d, behind them %d; spared by %v",
+		&o.all, o.refused, o.keys, o.many, o.ends, o.behind, o.uses)
+	for _, m := range w.needs {
+		if *refineSeed == 0 && o.uses[m] == 0 {
+			t.Errorf("no change was spared by %s alone", m)
+		}
+	}
 	if *refineSeed == 0 && w.name == "nested" && (o.ends < len(seeds) || o.behind < len(seeds)) {
 		t.Error("the random nested pages test too little")
 	}
@@ -99,7 +104,9 @@ type refineOracle struct {
 	refused, keys, many int
 	// ends counts full groups, and behind the changes spared because of them.
 	ends, behind int
-	stood        int // changes after one that only an index knows not to count
+	// uses counts, by mechanism, the changes that would have touched an answer
+	// without it.
+	uses map[string]int
 }
 
 func relationOf(t *testing.T, conn *pgx.Conn, table string) *catalog.Relation {
@@ -155,7 +162,7 @@ func (o *refineOracle) query(seed uint64) {
 			o.t.Fatalf("seed %d: %v", seed, err)
 		}
 		o.exec("SAVEPOINT empty; RESET ROLE")
-		for _, table := range slices.Compact(slices.Clone(o.world.tables)) {
+		for _, table := range slices.Compact(slices.Sorted(slices.Values(o.world.tables))) {
 			for range 3 + rnd.IntN(5) {
 				o.exec(fmt.Sprintf("INSERT INTO %s VALUES (%s) ON CONFLICT DO NOTHING", table, q.row(table)))
 			}
@@ -250,66 +257,6 @@ func checkMany(t *testing.T, conn *pgx.Conn, sql string, args [][]byte, want []c
 	}
 }
 
-func (o *refineOracle) binding(seed uint64, rnd *rand.Rand, q *randomQuery, b *Binding) {
-	deps, placed, keys := refined(o.t, o.conn, b)
-	static, ungrouped := b.Deps(), slices.Clone(deps)
-	for i := range ungrouped {
-		if g := ungrouped[i].Groups; g != nil {
-			o.ends += g.Len()
-		}
-		ungrouped[i].Groups = nil
-	}
-	for _, k := range keys {
-		if o.keys++; k.Cut {
-			o.many++
-		}
-	}
-	query, args := answerQuery(b, q.ordered)
-	if attempts(o.t, o.conn, nil, query, args, o.world.reader)[0].Answer == "" && rnd.IntN(4) > 0 {
-		return // most changes would do nothing
-	}
-	for range 16 {
-		var tables, changes []string
-		for range 6 {
-			table := o.world.tables[rnd.IntN(len(o.world.tables))]
-			tables, changes = append(tables, table), append(changes, o.world.change(q, rnd, table))
-		}
-		results := attempts(o.t, o.conn, changes, query, args, o.world.reader)
-		touched, counted, unrefined := false, false, false
-		ix := match.NewIndex[int]()
-		ix.Add(new(match.Handle[int]), 1, deps)
-		for i, r := range results[1:] {
-			c := o.changeOf(tables[i], r)
-			if c == nil {
-				continue
-			}
-			touched = touched || match.Affects(deps, c)
-			ix.Touch(c, func(int, *match.Reads) { counted = true })
-			unrefined = unrefined || match.Affects(static, c)
-			changed := r.Answer != results[i].Answer
-			if changed && (!touched || !counted) {
-				o.t.Errorf("seed %d: a change that changes the answer does not touch it (without an index %v, with it %v)\n%s\nwith %s\n%s\nkeys %s edge %v\ntable %s: %s -> %s\nafter %d others\nanswer: %s\n     -> %s",
-					seed, touched, counted, q.sql, b.Key, explained(b), showKeys(b, keys), placed.Edge, tables[i], showTexts(r.Old), showTexts(r.New), i, results[i].Answer, r.Answer)
-				return
-			}
-			if !touched && match.Affects(ungrouped, c) {
-				o.behind++
-			}
-			if i == 0 {
-				for _, s := range append(slices.Clone(q.shapes), "") {
-					o.count(s, changed, counted, unrefined)
-				}
-			}
-			if touched && !counted {
-				o.stood++
-			}
-			if counted {
-				break
-			}
-		}
-	}
-}
-
 func (o *refineOracle) count(shape string, changed, touched, unrefined bool) {
 	n := &o.all
 	if shape != "" {
@@ -389,8 +336,14 @@ type textsAttempted struct {
 // them.
 func attempts(t *testing.T, conn *pgx.Conn, changes []string, query string, args []*string, reader string) []textsAttempted {
 	t.Helper()
+	return attemptsKept(t, conn, changes, query, args, reader, false)
+}
+
+// attemptsKept is attempts of which the changes stay, or not.
+func attemptsKept(t *testing.T, conn *pgx.Conn, changes []string, query string, args []*string, reader string, keep bool) []textsAttempted {
+	t.Helper()
 	changes = append([]string{"SELECT NULL::text[], NULL::text[]"}, changes...)
-	rows, err := conn.Query(context.Background(), "SELECT * FROM attempts($1, $2, $3, $4)", changes, query, args, reader)
+	rows, err := conn.Query(context.Background(), "SELECT * FROM attempts($1, $2, $3, $4, $5)", changes, query, args, reader, keep)
 	if err != nil {
 		t.Fatalf("%s: %v", query, err)
 	}

@@ -112,10 +112,13 @@ func (h *Handler) read(ctx context.Context, r *http.Request) (tenant.Reply, erro
 }
 
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
-		return // nobody is there to be told
-	}
 	p, ours := problemOf(err)
+	if ours && r.Context().Err() != nil {
+		// It failed because the client is gone, which is for no log. But net/http
+		// takes one that only sends no more for gone, too, and a plain return would
+		// tell it 200 and nothing else: without an answer, the connection ends.
+		panic(http.ErrAbortHandler)
+	}
 	if ours {
 		h.log.Warn("a request failed", "path", r.URL.Path, "status", p.Status, "err", err)
 	}

@@ -31,7 +31,7 @@ var grid = []feature{
 	{"order", []string{"none", "key", "rank", "rank desc", "nulls", "nulls last", "text", "ties", "far"}},
 	{"limit", []string{"none", "constant", "param"}},
 	{"offset", []string{"none", "constant", "param"}},
-	{"result", []string{"rows", "plain rows", "one", "count", "count column", "sum", "least", "group", "having", "distinct", "distinct on", "is there"}},
+	{"result", []string{"rows", "plain rows", "one", "count", "count column", "sum", "least", "group", "having", "distinct", "distinct rows", "distinct on", "is there"}},
 	{"wrap", []string{"none", "view", "derived", "cte", "materialized", "cte twice", "union", "union all", "lateral", "scalar"}},
 }
 
@@ -114,7 +114,30 @@ func simpleCell(r *rand.Rand) cell {
 	for _, i := range r.Perm(len(grid))[:2+r.IntN(4)] {
 		c[grid[i].name] = pick(r, grid[i].forms)
 	}
+	if chance(r, 40) {
+		for name, form := range pick(r, precise) {
+			c[name] = form
+		}
+	}
 	return c.normal()
+}
+
+// precise are forms of which answers are followed by what single rows lead to:
+// by witnesses, chains, the values of a page, and keys that its order cuts.
+var precise = []cell{
+	{"sub": "in", "order": "rank", "limit": "constant"},
+	{"sub": "in", "order": "key", "limit": "param"},
+	{"sub": "exists", "order": "rank desc", "limit": "constant", "result": "plain rows"},
+	{"sub": "exists"},
+	{"sub": "not exists"},
+	{"join": "u", "result": "distinct rows"},
+	{"join": "uu", "result": "distinct rows"},
+	{"join": "ud", "at": "near", "result": "distinct rows"},
+	{"join": "d", "result": "distinct rows"},
+	{"join": "du", "result": "distinct rows"},
+	{"result": "distinct"},
+	{"join": "d", "order": "far", "limit": "constant"},
+	{"join": "du", "order": "far", "limit": "constant"},
 }
 
 // drawSimple returns a simple cell.

@@ -67,6 +67,13 @@ func (run *run) answered() int {
 	return run.answers
 }
 
+// quiet reports whether too little was read or written to show anything.
+func (run *run) quiet() bool {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	return run.answers < fewAnswers || len(run.txs) < 2*fewTransactions
+}
+
 func (run *run) unexpected(err error) {
 	if err == nil || expected(err) {
 		return
@@ -241,16 +248,21 @@ func (run *run) describe() string {
 	return s
 }
 
-// fewAnswers are too few to show anything.
-const fewAnswers = 150
+// Fewer show nothing. Of the transactions that were begun to commit, some may
+// have been undone.
+const (
+	fewAnswers      = 150
+	fewTransactions = 10
+)
 
 // traffic runs writers, readers and faults until the time is over; for longer
-// where the machine is so busy that little came of it.
+// where little came of it: the machine may be busy, or a transaction that changes
+// one row thousands of times may hold up the others.
 func (run *run) traffic(r *rand.Rand, duration time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), 4*duration)
 	defer cancel()
 	go func() {
-		for pause(ctx, duration); ctx.Err() == nil && run.answered() < fewAnswers; {
+		for pause(ctx, duration); ctx.Err() == nil && run.quiet(); {
 			pause(ctx, 100*time.Millisecond)
 		}
 		cancel()

@@ -3,6 +3,7 @@ package oracle
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 )
 
@@ -96,6 +97,9 @@ func (k *composer) statement() string {
 		return fmt.Sprintf("SELECT %s AS g, count(*) AS n%s %s GROUP BY 1%s%s%s", g, k.sums(), body, having, k.orderOf("1", "2 DESC, 1"), window)
 	case "distinct":
 		return fmt.Sprintf("SELECT DISTINCT %s AS g %s%s%s", g, body, k.orderOf("1", "1 DESC"), window)
+	case "distinct rows":
+		out, first, second := k.ofOne()
+		return fmt.Sprintf("SELECT DISTINCT %s %s%s%s", out, body, k.orderOf(first, second), window)
 	case "distinct on":
 		return fmt.Sprintf("SELECT DISTINCT ON (%s) %s AS g, %s %s ORDER BY %s%s, %s%s", g, g, k.rows(), body, g,
 			pick(k.Rand, []string{"", " DESC", " NULLS FIRST"}), strings.Join(k.order, ", "), window)
@@ -157,7 +161,7 @@ func (k *composer) setUnion() string {
 		return fmt.Sprintf("SELECT count(*) AS n, count(w) AS c, min(v) AS a FROM (%s%s%s) u", both, order, window)
 	case "group", "having":
 		return fmt.Sprintf("SELECT v, count(*) AS n FROM (%s) u GROUP BY v%s%s", both, k.orderOf("1", "2 DESC, 1"), window)
-	case "distinct", "distinct on":
+	case "distinct", "distinct rows", "distinct on":
 		return fmt.Sprintf("SELECT DISTINCT w AS v FROM (%s) u%s%s", both, k.orderOf("1", "1 DESC"), window)
 	}
 	return both + order + window
@@ -275,6 +279,25 @@ func (k *composer) grouped() string {
 		}
 	}
 	return k.near().of(k.near().table.key[0])
+}
+
+// ofOne returns columns of one alias, of which equal values are shown alike, and
+// two orders of them that are total.
+func (k *composer) ofOne() (out, first, second string) {
+	s := pick(k.Rand, []*source{k.near(), k.far(), k.far()})
+	var names, down []string
+	for i, c := range s.table.cols {
+		switch {
+		case !c.kind.alike || c.kind == kindLong || !c.kind.ordered:
+		case i < len(s.table.key) && chance(k.Rand, 70), chance(k.Rand, 20), len(names) == 0 && i >= len(s.table.key):
+			names, down = append(names, s.of(c)), append(down, s.of(c)+" DESC")
+		}
+	}
+	if len(names) == 0 {
+		names, down = []string{s.of(s.table.key[0])}, []string{s.of(s.table.key[0]) + " DESC"}
+	}
+	slices.Reverse(down)
+	return strings.Join(names, ", "), strings.Join(names, ", "), strings.Join(down, ", ")
 }
 
 func (k *composer) nullable() string { return k.some(func(c *column) bool { return c.null }) }

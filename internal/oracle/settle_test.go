@@ -91,7 +91,7 @@ func (c *checker) summary() {
 			c.Errorf("the run was too quiet: %s %d, of at least %d", name, c.tally[name], n)
 		}
 	}
-	if len(c.in) < 10 {
+	if len(c.in) < fewTransactions {
 		c.Errorf("the run was too quiet: %d transactions", len(c.in))
 	}
 	if !c.lane.inexact && c.tally["inexact"] > 3+3*c.tally["answers"]/100 { // some, where the machine is busy

@@ -95,6 +95,9 @@ func (g *Gate) passFully(ctx context.Context, p Passage) (Passage, error) {
 		return p, err
 	}
 	p.Position = pos.Insert
+	if g.Frontier.Load() >= p.Position {
+		return p, nil
+	}
 	patience, cancel := context.WithTimeout(ctx, g.Patience)
 	defer cancel()
 	if err := g.Frontier.Wait(patience, p.Position); err != nil {

@@ -302,6 +302,10 @@ const (
 )
 
 const (
+	// A planner that knows nothing of the table yet, or takes a list of keys for
+	// long, would read all of it.
+	byIndexSQL = `SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+		set_config('enable_mergejoin', 'off', true)`
 	deleteSQL = `WITH locked AS MATERIALIZED (
 			SELECT ` + rColumns + ` FROM tidemark.relationships r JOIN ` + unnestKeys + `) WITH ORDINALITY AS k(` + keyColumns + `, n)
 			ON ` + sameKey + ` ORDER BY k.n FOR UPDATE OF r)
@@ -327,6 +331,7 @@ func apply(ctx context.Context, tx pgx.Tx, updates []perm.Update) error {
 		}
 		switch op {
 		case perm.Delete:
+			batch.Queue(byIndexSQL)
 			batch.Queue(deleteSQL, run.keys()...)
 		case perm.Touch:
 			batch.Queue(touchSQL, run.all()...)

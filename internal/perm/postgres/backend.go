@@ -124,6 +124,16 @@ func (b *Backend) View(ctx context.Context, req revision.Requirement) (perm.View
 			return view, view.Broken
 		}
 	}
+	if req.Level == revision.FullyConsistent {
+		// The question is bounded in time by itself, and the log has mostly been
+		// applied that far.
+		frontier := b.host.Frontier()
+		if pos, err := b.host.Ask(ctx); err == nil && pos.Source == frontier.Source && frontier.Load() >= pos.Insert {
+			if view, err := b.current(frontier); err == nil && b.host.Frontier() == frontier {
+				return view, view.Broken
+			}
+		}
+	}
 	view, err := b.view(ctx, req)
 	if err == nil && view.Broken != nil {
 		err = view.Broken

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -86,7 +87,8 @@ func (b *Backend) attempt(ctx context.Context, t *transaction, v *perm.Version) 
 	if err != nil {
 		return "", err
 	}
-	defer conn.Release()
+	release := sync.OnceFunc(conn.Release)
+	defer release()
 	tx, err := conn.Begin(ctx)
 	if err != nil {
 		return "", err
@@ -123,6 +125,7 @@ func (b *Backend) attempt(ctx context.Context, t *transaction, v *perm.Version) 
 	if err := tx.Commit(ctx); err != nil {
 		return "", err
 	}
+	release() // others may write while the log is waited for
 	return b.confirm(ctx, applied, token.String()), nil
 }
 

@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS tidemark.relationships (
 );
 ALTER TABLE tidemark.relationships REPLICA IDENTITY FULL;
 CREATE INDEX IF NOT EXISTS relationships_subject
-  ON tidemark.relationships (subject_type, subject_id, subject_relation, relation, resource_type);
+  ON tidemark.relationships (subject_type, subject_id, subject_relation, relation, resource_type, resource_id);
 CREATE INDEX IF NOT EXISTS relationships_expires ON tidemark.relationships (expires_at) WHERE expires_at IS NOT NULL;
 -- The newest row is the schema.
 CREATE TABLE IF NOT EXISTS tidemark.permission_schemas (

@@ -151,7 +151,11 @@ func (r *request) rungsFrom(relations []*member, sub graph.ID, subRel graph.Pair
 			if !ok {
 				break
 			}
-			if e.Traits() != nil || len(r.ladder.spots) > maxGroups {
+			traits, ok := r.traits(m, e)
+			if !ok {
+				continue
+			}
+			if traits != nil || len(r.ladder.spots) > maxGroups {
 				r.ladder.partial = true
 				return
 			}

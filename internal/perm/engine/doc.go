@@ -24,7 +24,13 @@
 //     themselves or with a relation. Over a wildcard it leads nowhere. Where the
 //     target does not exist it gives nobody, which denies a.all(b), as does having
 //     nothing to go to.
-//   - What does not fit the schema is not there.
+//   - What does not fit the schema is not there. A relationship fits if its
+//     relation takes that kind of subject with exactly its caveat, or none, and
+//     with an expiration or without, as it has one. Of several with the same
+//     subject those count that fit. This holds wherever a relation is read, also
+//     where an exclusion subtracts: a ban that does not fit bans nobody. Otherwise
+//     a permission would deny what the relations that it is made of do not show,
+//     and bringing the relationships in line with the schema would change answers.
 //
 // The package is pure. Models, views and caches may be shared by goroutines.
 package engine

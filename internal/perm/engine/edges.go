@@ -12,14 +12,14 @@ func (r *request) relation(m *member, o graph.ID, depth int) value {
 	v := no
 	if r.member != 0 {
 		if r.subjectPair != 0 && m.takes(r.member) {
-			v = r.edge(o, p, r.subject, r.subjectPair)
+			v = r.edge(m, o, p, r.kind, r.subject, r.subjectPair)
 		}
 	} else {
 		if m.direct.has(r.definition) {
-			v = r.edge(o, p, r.subject, 0)
+			v = r.edge(m, o, p, r.kind, r.subject, 0)
 		}
 		if v.has != Yes && r.everyone != 0 && m.wildcard.has(r.definition) {
-			v = or(v, r.edge(o, p, r.everyone, 0))
+			v = or(v, r.edge(m, o, p, everyone(r.definition), r.everyone, 0))
 		}
 	}
 	if v.has == Yes || len(m.usersets) == 0 {
@@ -37,7 +37,7 @@ func (r *request) relation(m *member, o graph.ID, depth int) value {
 	if m.flat && in != nil && edges.Len() > 4*len(in.spots) {
 		for _, s := range in.spots {
 			if u := s.member(); m.takes(u) && r.names.pairOf[u] != 0 {
-				if v = or(v, r.edge(o, p, s.object(), r.names.pairOf[u])); v.has == Yes {
+				if v = or(v, r.edge(m, o, p, r.model.members[u].kind(r.model), s.object(), r.names.pairOf[u])); v.has == Yes {
 					return v
 				}
 			}
@@ -57,7 +57,13 @@ func (r *request) relation(m *member, o graph.ID, depth int) value {
 		if in != nil && u.fits && !in.has(at(e.Subject(), id)) {
 			continue
 		}
-		w := r.qualify(e.Traits())
+		traits := e.Traits()
+		if traits != nil || m.strict {
+			if traits, ok = r.stands(m, e); !ok {
+				continue
+			}
+		}
+		w := r.qualify(traits)
 		if w.has == No {
 			continue
 		}
@@ -70,14 +76,21 @@ func (r *request) relation(m *member, o graph.ID, depth int) value {
 	}
 }
 
-// edge says whether a relationship is there and holds.
-func (r *request) edge(o graph.ID, p graph.Pair, sub graph.ID, subRel graph.Pair) value {
+// edge says whether a relationship is there and holds, whose subject is of a kind
+// that the relation takes.
+func (r *request) edge(m *member, o graph.ID, p graph.Pair, k kind, sub graph.ID, subRel graph.Pair) value {
 	if sub >= lastObject {
 		return no
 	}
 	r.work++
 	found, traits := r.snap.Find(o, p, sub, subRel)
-	if !found {
+	switch {
+	case !found:
+		return no
+	case traits == nil && !m.strict:
+		return yes
+	}
+	if traits, found = r.fitting(m.termsOf(k), traits, o, p, sub, subRel); !found {
 		return no
 	}
 	return r.qualify(traits)
@@ -100,11 +113,25 @@ func (r *request) arrow(n *node, o graph.ID, depth int) value {
 		if t == nil {
 			continue
 		}
-		q := r.qualify(e.Traits())
+		traits := e.Traits()
+		if traits != nil || n.relation.strict {
+			if traits, ok = r.stands(n.relation, e); !ok {
+				continue
+			}
+		}
+		q := r.qualify(traits)
 		if q.has == No {
 			continue
 		}
-		if v = or(v, and(q, r.ask(t, e.Subject(), depth+1))); v.has == Yes {
+		w := r.ask(t, e.Subject(), depth+1)
+		if w.has == failed {
+			// Nobody has anything of all objects of a type, so whether those may
+			// stand here matters to nothing else.
+			if _, ok := r.stands(n.relation, e); !ok {
+				continue
+			}
+		}
+		if v = or(v, and(q, w)); v.has == Yes {
 			return v
 		}
 	}
@@ -124,8 +151,8 @@ func (r *request) all(n *node, o graph.ID, depth int) value {
 		if !ok {
 			break
 		}
-		traits := e.Traits()
-		if r.expired(traits) || !r.admits(n.relation, e) {
+		traits, ok := r.stands(n.relation, e)
+		if !ok || r.expired(traits) {
 			continue
 		}
 		any = true
@@ -158,17 +185,9 @@ func (r *request) expired(traits []graph.Trait) bool {
 	return traits != nil
 }
 
-// admits reports whether the schema lets an edge's subject stand in a relation.
-func (r *request) admits(m *member, e graph.Edge) bool {
-	if p := e.SubjectRelation(); p != 0 {
-		return m.takes(r.memberOf(p))
-	}
-	d := r.definitionOf(e.Subject())
-	return d >= 0 && (m.direct.has(d) || m.wildcard.has(d))
-}
-
 // target returns what an arrow asks of an edge's subject; nil: nothing. All
-// objects of a type have nothing in common that could be asked for.
+// objects of a type have nothing in common that could be asked for; whether they
+// may stand there, where each of them may, is left to stands.
 func (r *request) target(n *node, e graph.Edge) *member {
 	if p := e.SubjectRelation(); p != 0 {
 		id := r.memberOf(p)
@@ -182,7 +201,7 @@ func (r *request) target(n *node, e graph.Edge) *member {
 		return nil
 	}
 	t := n.targets[d]
-	if t != nil && n.relation.wildcard.has(d) && e.Subject() == r.wildcard(t.definition) {
+	if t != nil && n.relation.wildcard.has(d) && e.Subject() == r.wildcard(d) {
 		return nil
 	}
 	return t

@@ -1,9 +1,6 @@
 package engine
 
-import (
-	"errors"
-	"fmt"
-)
+import "fmt"
 
 // WildcardError: a question was asked about every object of a type.
 type WildcardError struct{ Field string }
@@ -38,5 +35,3 @@ func (e *CaveatError) Error() string {
 }
 
 func (e *CaveatError) Unwrap() error { return e.Err }
-
-var errNoCaveat = errors.New("the schema has no such caveat")

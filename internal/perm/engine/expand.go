@@ -82,8 +82,8 @@ func (r *request) leaf(m *member, o graph.ID) *Tree {
 		if !ok {
 			return t
 		}
-		traits, ok := r.current(e.Traits())
-		if !ok || !r.admits(m, e) {
+		traits, ok := r.current(m, e)
+		if !ok {
 			continue
 		}
 		s := DirectSubject{Traits: traits}
@@ -95,9 +95,13 @@ func (r *request) leaf(m *member, o graph.ID) *Tree {
 	}
 }
 
-// current returns the alternatives that have not ended, and whether there are
-// any or none is needed.
-func (r *request) current(traits []graph.Trait) ([]graph.Trait, bool) {
+// current returns the alternatives of an edge that count and have not ended, and
+// whether there are any or none is needed.
+func (r *request) current(m *member, e graph.Edge) ([]graph.Trait, bool) {
+	traits, ok := r.stands(m, e)
+	if !ok {
+		return nil, false
+	}
 	var left []graph.Trait
 	for _, t := range traits {
 		if t.Expires == 0 || t.Expires > r.now {
@@ -149,8 +153,8 @@ func (r *request) expandArrow(t *Tree, n *node, o graph.ID, depth int) (*Tree, e
 		if !ok {
 			return t, nil
 		}
-		traits, ok := r.current(e.Traits())
-		if !ok || !r.admits(n.relation, e) {
+		traits, ok := r.current(n.relation, e)
+		if !ok {
 			continue
 		}
 		child := &Tree{Object: t.Object, Name: t.Name}

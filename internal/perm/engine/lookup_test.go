@@ -101,20 +101,36 @@ func (s *scenario) expandAll(v engine.View, sch *schema.Schema, rels []tuple.Rel
 				if rel == nil {
 					return // nil, self, or an arrow to nothing
 				}
-				want := map[tuple.Subject]bool{}
+				free := map[tuple.Subject]bool{} // who stands in it unconditionally
+				var under []tuple.Relationship
 				for _, r := range rels {
-					if r.Resource == l.Object && r.Relation == l.Name && !r.Expired(clock) {
-						want[r.Subject] = true
+					switch {
+					case r.Resource != l.Object || r.Relation != l.Name || r.Expired(clock) || !fits(sch, r):
+					case r.Caveat == "" && r.Expires == 0:
+						free[r.Subject] = true
+					default:
+						under = append(under, r)
 					}
 				}
 				var wanted, got []string
-				for w := range want {
-					wanted = append(wanted, w.String())
+				for w := range free {
+					wanted = append(wanted, fmt.Sprint(w, "[]"))
+				}
+				for _, r := range under {
+					if !free[r.Subject] {
+						wanted = append(wanted, fmt.Sprint(r.Subject, "[", r.Caveat, r.Context, r.Expires, "]"))
+					}
 				}
 				for _, g := range l.Subjects {
-					got = append(got, g.String())
+					for _, tr := range g.Traits {
+						got = append(got, fmt.Sprint(g.Subject, "[", tr.Caveat, tr.ContextText, tr.Expires, "]"))
+					}
+					if g.Traits == nil {
+						got = append(got, fmt.Sprint(g.Subject, "[]"))
+					}
 				}
 				slices.Sort(wanted)
+				wanted = slices.Compact(wanted)
 				slices.Sort(got)
 				if !slices.Equal(wanted, got) && err == nil {
 					err = fmt.Errorf("expand %s#%s: the leaf %s#%s is %s, not %s", o, member, l.Object, l.Name, strings.Join(got, " "), strings.Join(wanted, " "))

@@ -11,8 +11,12 @@ import (
 type memberID uint32
 
 // kind is a kind of subject: the objects of a definition, or those who have a
-// member of it.
+// member of it, or, where relationships are concerned, all objects of a
+// definition at once.
 type kind int
+
+// everyone is all objects of a definition at once.
+func everyone(definition int) kind { return kind(-1 - definition) }
 
 // Model is a schema made ready for questions. It is immutable but for what it
 // remembers, and shared by any number of goroutines.
@@ -51,18 +55,17 @@ type member struct {
 	wildcard bitset // by definition
 	usersets []*member
 	traits   bool // whether relationships may have any
-	single   bool // whether one definition has all of its subjects
+	strict   bool // whether some must have any
 
 	reach bitset    // the kinds of subject that may have it
 	needs bitset    // the members, itself among them, that it rests on
 	rests []*member // the relations among those
-	// pure: nothing that it rests on takes anything away, asks for more than
-	// one way, or has traits.
-	pure bool
 	// fits: who has it is found by climbing.
 	fits bool
 	// flat: it is a relation whose sets of subjects are all found by climbing.
 	flat bool
+	// terms of a relation, by kind, in no order.
+	terms []terms
 }
 
 func (m *member) relation() bool { return m.expr == nil }
@@ -149,32 +152,37 @@ func (m *Model) add(d *definition, name string) {
 }
 
 func (m *Model) relation(x *member, r *schema.Relation) {
-	seen := map[string]bool{}
 	for _, t := range r.Types {
 		d := m.definitions[t.Type]
 		if d == nil {
 			continue
 		}
-		seen[t.Type] = true
 		x.traits = x.traits || t.Caveat != "" || t.Expiration
 		switch {
 		case t.Wildcard:
+			x.allow(everyone(d.index), t)
 			if !x.wildcard.has(d.index) {
 				x.wildcard.set(d.index)
 				m.wild[d.index] = append(m.wild[d.index], x)
 			}
 		case t.Relation == "":
+			x.allow(kind(d.index), t)
 			if !x.direct.has(d.index) {
 				x.direct.set(d.index)
 				m.from[kind(d.index)] = append(m.from[kind(d.index)], x)
 			}
-		case d.members[t.Relation] != nil && !x.takes(d.members[t.Relation].id):
+		case d.members[t.Relation] != nil:
 			u := d.members[t.Relation]
-			x.usersets = append(x.usersets, u)
-			m.from[u.kind(m)] = append(m.from[u.kind(m)], x)
+			x.allow(u.kind(m), t)
+			if !x.takes(u.id) {
+				x.usersets = append(x.usersets, u)
+				m.from[u.kind(m)] = append(m.from[u.kind(m)], x)
+			}
 		}
 	}
-	x.single = len(seen) == 1
+	for i := range x.terms {
+		x.strict = x.strict || !x.terms[i].plain
+	}
 }
 
 // takes reports whether a relation takes those who have a member.
@@ -339,13 +347,8 @@ func (m *Model) findNeeds() {
 		}
 	}
 	for _, x := range m.members[1:] {
-		x.pure = true
 		for _, y := range m.members[1:] {
-			if !x.needs.has(int(y.id)) {
-				continue
-			}
-			x.pure = x.pure && !y.traits && (y.relation() || onlyUnions(y.expr))
-			if y.relation() {
+			if y.relation() && x.needs.has(int(y.id)) {
 				x.rests = append(x.rests, y)
 			}
 		}
@@ -367,16 +370,4 @@ func needsOf(r *bitset, n *node) {
 	for _, c := range n.children {
 		needsOf(r, c)
 	}
-}
-
-func onlyUnions(n *node) bool {
-	if n.op == opIntersection || n.op == opExclusion || n.op == opAll {
-		return false
-	}
-	for _, c := range n.children {
-		if !onlyUnions(c) {
-			return false
-		}
-	}
-	return true
 }

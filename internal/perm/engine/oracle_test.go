@@ -103,7 +103,7 @@ type oracle struct {
 func newOracle(s *schema.Schema, objects []tuple.Object, rels []tuple.Relationship, now time.Time, given map[string]any, subject tuple.Subject) *oracle {
 	o := &oracle{schema: s, byPlace: map[place][]tuple.Relationship{}, now: now, given: given, subject: subject}
 	for _, r := range rels {
-		if !r.Expired(now) {
+		if !r.Expired(now) && fits(s, r) {
 			p := place{r.Resource, r.Relation}
 			o.byPlace[p] = append(o.byPlace[p], r)
 		}
@@ -118,6 +118,25 @@ func newOracle(s *schema.Schema, objects []tuple.Object, rels []tuple.Relationsh
 		}
 	}
 	return o
+}
+
+// fits reports whether a relation takes a relationship exactly as it is.
+func fits(s *schema.Schema, r tuple.Relationship) bool {
+	d := s.Definition(r.Resource.Type)
+	if d == nil {
+		return false
+	}
+	rel, _ := d.Member(r.Relation)
+	if rel == nil {
+		return false
+	}
+	says := fmt.Sprint(r.Subject.Type, r.Subject.Relation, r.Subject.ID == "*", r.Caveat, r.Expires > 0)
+	for _, t := range rel.Types {
+		if says == fmt.Sprint(t.Type, t.Relation, t.Wildcard, t.Caveat, t.Expiration) {
+			return true
+		}
+	}
+	return false
 }
 
 type verdicts map[place]verdict

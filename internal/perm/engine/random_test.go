@@ -58,6 +58,7 @@ var typeNames = []string{"user", "group", "folder", "document"}
 type maker struct {
 	*rand.Rand
 	relations, permissions map[string][]string
+	unfit                  int // percent of the relationships
 }
 
 func (m *maker) chance(percent int) bool { return m.IntN(100) < percent }
@@ -177,8 +178,10 @@ func (m *maker) expr(t string, before []string, depth int) string {
 	return pick(m, names)
 }
 
-// transactions draws relationships that fit the schema, and their removal.
+// transactions draws relationships, most of which fit the schema, and their
+// removal.
 func (m *maker) transactions(s *scenario, sch *schema.Schema) {
+	m.unfit = pick(m, []int{0, 10, 40})
 	var present []tuple.Relationship
 	for range 1 + m.IntN(4) {
 		var batch []graph.Update
@@ -190,6 +193,9 @@ func (m *maker) transactions(s *scenario, sch *schema.Schema) {
 				continue
 			}
 			r := m.relationship(s, sch)
+			if m.chance(m.unfit) {
+				r = m.changed(s, r, present)
+			}
 			batch = append(batch, graph.Update{Op: graph.Add, Relationship: r})
 			present = append(present, r)
 		}
@@ -212,19 +218,57 @@ func (m *maker) relationship(s *scenario, sch *schema.Schema) tuple.Relationship
 			break
 		}
 	}
-	if r.Caveat = t.Caveat; r.Caveat != "" {
-		switch {
-		case m.chance(40):
-		case r.Caveat == "isone":
-			r.Context = fmt.Sprintf(`{"x":%d}`, m.IntN(2))
-		case m.chance(50):
-			r.Context = fmt.Sprintf(`{"y":%d}`, m.IntN(2))
-		default:
-			r.Context = fmt.Sprintf(`{"y":%d,"z":%d}`, m.IntN(2), m.IntN(2))
-		}
-	}
+	r.Caveat = t.Caveat
+	r.Context = m.context(t.Caveat)
 	if t.Expiration {
-		r.Expires = clock.Add(time.Duration(m.IntN(4)-1) * time.Hour).UnixMicro()
+		r.Expires = m.expires()
+	}
+	return r
+}
+
+func (m *maker) context(caveat string) string {
+	switch {
+	case caveat == "" || m.chance(40):
+		return ""
+	case caveat != "less":
+		return fmt.Sprintf(`{"x":%d}`, m.IntN(2))
+	case m.chance(50):
+		return fmt.Sprintf(`{"y":%d}`, m.IntN(2))
+	}
+	return fmt.Sprintf(`{"y":%d,"z":%d}`, m.IntN(2), m.IntN(2))
+}
+
+func (m *maker) expires() int64 {
+	return clock.Add(time.Duration(m.IntN(4)-1) * time.Hour).UnixMicro()
+}
+
+// changed makes a relationship say something else, which mostly does not fit the
+// schema any more. Often it is one that is there, too, as it was.
+func (m *maker) changed(s *scenario, r tuple.Relationship, present []tuple.Relationship) tuple.Relationship {
+	if len(present) > 0 && m.chance(50) {
+		r = pick(m, present)
+	}
+	switch n := m.IntN(10); {
+	case n < 3:
+		r.Caveat, r.Context, r.Expires = "", "", 0
+	case n < 5:
+		r.Caveat = pick(m, []string{"", "isone", "less", "gone"})
+		r.Context = m.context(r.Caveat)
+	case n < 6 && r.Expires != 0:
+		r.Expires = 0
+	case n < 6:
+		r.Expires = m.expires()
+	case n < 7:
+		r.Subject.Object, r.Subject.Relation = pick(m, s.objects), ""
+	case n < 8:
+		r.Subject.ID, r.Subject.Relation = tuple.Wildcard, ""
+	case n < 9 && r.Subject.ID != tuple.Wildcard:
+		names := append(append([]string{"", "gone"}, m.relations[r.Subject.Type]...), m.permissions[r.Subject.Type]...)
+		r.Subject.Relation = pick(m, names)
+	case m.chance(20):
+		r.Subject = tuple.Subject{Object: tuple.Object{Type: "gone", ID: "g0"}}
+	default:
+		r.Relation = pick(m, append(append([]string{"gone"}, m.relations[r.Resource.Type]...), m.permissions[r.Resource.Type]...))
 	}
 	return r
 }

@@ -110,7 +110,7 @@ func (r *request) setSubject(id graph.ID, d *definition, m *member) {
 	if m != nil {
 		r.member, r.subjectPair, r.kind = m.id, r.names.pairOf[m.id], m.kind(r.model)
 	} else if len(r.model.wild[d.index]) > 0 {
-		r.everyone = r.wildcard(d)
+		r.everyone = r.wildcard(d.index)
 	}
 	r.memo.reset()
 	r.trail, r.depths = r.trail[:0], r.depths[:0]
@@ -118,15 +118,15 @@ func (r *request) setSubject(id graph.ID, d *definition, m *member) {
 }
 
 // wildcard returns the number of all objects of a definition, or 0.
-func (r *request) wildcard(d *definition) graph.ID {
-	if id, ok := r.anywhere[d.index]; ok {
+func (r *request) wildcard(definition int) graph.ID {
+	if id, ok := r.anywhere[definition]; ok {
 		return id
 	}
 	if r.anywhere == nil {
 		r.anywhere = map[int]graph.ID{}
 	}
-	id, _ := r.snap.Object(d.name, tuple.Wildcard)
-	r.anywhere[d.index] = id
+	id, _ := r.snap.Object(r.model.schema.Definitions[definition].Name, tuple.Wildcard)
+	r.anywhere[definition] = id
 	return id
 }
 
@@ -217,11 +217,7 @@ func (r *request) condition(t *graph.Trait) value {
 }
 
 func (r *request) evaluate(t *graph.Trait) value {
-	c := r.model.schema.Caveat(t.Caveat)
-	if c == nil {
-		return broken(&CaveatError{Caveat: t.Caveat, Err: errNoCaveat})
-	}
-	result, err := c.Program.Eval(t.Context, r.context)
+	result, err := r.model.schema.Caveat(t.Caveat).Program.Eval(t.Context, r.context)
 	if err != nil {
 		return broken(&CaveatError{Caveat: t.Caveat, Err: err})
 	}

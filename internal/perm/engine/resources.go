@@ -161,7 +161,11 @@ func (w *walk) follow(from reached, k kind, relations []*member) error {
 			if !ok {
 				break
 			}
-			sure := from.sure && e.Traits() == nil && s.leaf.op == opArrow
+			traits, ok := w.traits(s.relation, e)
+			if !ok {
+				continue
+			}
+			sure := from.sure && traits == nil && s.leaf.op == opArrow
 			if err := w.reach(s.permission, e.Resource(), from, sure, s.leaf); err != nil {
 				return err
 			}
@@ -187,7 +191,11 @@ func (w *walk) edges(from reached, subRel graph.Pair, relations []*member) error
 			if !ok {
 				break
 			}
-			if err := w.reach(m, e.Resource(), from, from.sure && e.Traits() == nil, nil); err != nil {
+			traits, ok := w.traits(m, e)
+			if !ok {
+				continue
+			}
+			if err := w.reach(m, e.Resource(), from, from.sure && traits == nil, nil); err != nil {
 				return err
 			}
 		}

@@ -43,7 +43,7 @@ func LookupSubjects(ctx context.Context, v View, resource tuple.Object, permissi
 	}
 	g := &gathering{request: r, definition: d, member: sm, subjects: map[graph.ID]bool{}, certain: map[graph.ID]*node{}}
 	if sm == nil {
-		g.everyone = r.wildcard(d)
+		g.everyone = r.wildcard(d.index)
 	}
 	g.visit(m, o)
 	if !m.relation() {
@@ -106,17 +106,24 @@ func (g *gathering) relation(m *member, o graph.ID) {
 		if !ok {
 			return
 		}
-		sub := e.Subject()
-		if e.SubjectRelation() == 0 {
-			if g.member == nil && sub != g.everyone && g.definitionOf(sub) == g.definition.index {
-				g.subjects[sub] = true
+		if sub := e.Subject(); e.SubjectRelation() == 0 {
+			if g.asksFor(m, sub) {
+				if _, ok := g.traits(m, e); ok {
+					g.subjects[sub] = true
+				}
 			}
-			continue
-		}
-		if id := g.memberOf(e.SubjectRelation()); m.takes(id) {
-			g.push(g.model.members[id], sub)
+		} else if id := g.memberOf(e.SubjectRelation()); m.takes(id) {
+			if _, ok := g.traits(m, e); ok {
+				g.push(g.model.members[id], sub)
+			}
 		}
 	}
+}
+
+// asksFor reports whether the subject of a relationship without a subject's
+// relation is what is looked for, and of a kind that the relation takes.
+func (g *gathering) asksFor(m *member, sub graph.ID) bool {
+	return g.member == nil && m.direct.has(g.definition.index) && sub != g.everyone && g.definitionOf(sub) == g.definition.index
 }
 
 func (g *gathering) expr(m *member, n *node, o graph.ID) {
@@ -139,7 +146,9 @@ func (g *gathering) expr(m *member, n *node, o graph.ID) {
 				return
 			}
 			if t := g.target(n, e); t != nil {
-				g.push(t, e.Subject())
+				if _, ok := g.stands(n.relation, e); ok {
+					g.push(t, e.Subject())
+				}
 			}
 		}
 	}
@@ -213,8 +222,10 @@ func (g *gathering) sureExpr(m *member, n *node, o graph.ID) {
 			if !ok {
 				return
 			}
-			if t := g.target(n, e); t != nil && e.Traits() == nil {
-				g.pushSure(t, e.Subject())
+			if t := g.target(n, e); t != nil {
+				if traits, ok := g.stands(n.relation, e); ok && traits == nil {
+					g.pushSure(t, e.Subject())
+				}
 			}
 		}
 	}
@@ -230,15 +241,15 @@ func (g *gathering) sureRelation(m *member, o graph.ID) {
 		if !ok {
 			return
 		}
-		if e.Traits() != nil {
+		if traits, ok := g.traits(m, e); !ok || traits != nil {
 			continue
 		}
-		if e.SubjectRelation() != 0 {
-			if id := g.memberOf(e.SubjectRelation()); m.takes(id) {
-				g.pushSure(g.model.members[id], e.Subject())
+		if sub := e.Subject(); e.SubjectRelation() == 0 {
+			if g.asksFor(m, sub) && g.certain[sub] == nil {
+				g.certain[sub] = g.leaf
 			}
-		} else if sub := e.Subject(); g.member == nil && g.subjects[sub] && g.certain[sub] == nil {
-			g.certain[sub] = g.leaf
+		} else if id := g.memberOf(e.SubjectRelation()); m.takes(id) {
+			g.pushSure(g.model.members[id], sub)
 		}
 	}
 }

@@ -75,14 +75,13 @@ func (r *request) nameOf(o graph.ID) tuple.Object {
 // traceCaveat notes an evaluation.
 func (r *request) traceCaveat(t *graph.Trait, v value) {
 	c := CaveatTrace{Name: t.Caveat, Has: v.has, Missing: v.fields(), Context: map[string]any{}}
-	if def := r.model.schema.Caveat(t.Caveat); def != nil {
-		c.Expression = def.Expression
-		for _, p := range def.Parameters {
-			if x, ok := t.Context[p.Name]; ok {
-				c.Context[p.Name] = x
-			} else if x, ok := r.context[p.Name]; ok {
-				c.Context[p.Name] = x
-			}
+	def := r.model.schema.Caveat(t.Caveat)
+	c.Expression = def.Expression
+	for _, p := range def.Parameters {
+		if x, ok := t.Context[p.Name]; ok {
+			c.Context[p.Name] = x
+		} else if x, ok := r.context[p.Name]; ok {
+			c.Context[p.Name] = x
 		}
 	}
 	if v.has == failed {

@@ -120,6 +120,10 @@ func check(t tester, s *Snapshot, m model) {
 		}
 		found, traits := s.Find(e.res, e.rel, e.sub, e.subRel)
 		checkTraits(t, byKey[r], r, found, traits)
+		_, want := wanted(r, slices.DeleteFunc(slices.Clone(byKey[r]), func(x tuple.Relationship) bool { return x == r }))
+		if got := s.Qualified(e.res, e.rel, e.sub, e.subRel); !slices.EqualFunc(got, want, func(x, y Trait) bool { return compareTraits(x, y) == 0 }) {
+			t.Fatalf("%v: qualified %v, want %v", r, got, want)
+		}
 	}
 	drain := func(r Range, want []tuple.Relationship) {
 		t.Helper()

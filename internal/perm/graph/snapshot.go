@@ -89,6 +89,16 @@ func (s *Snapshot) Find(res ID, rel Pair, sub ID, subRel Pair) (found bool, trai
 	return true, s.alternatives(res, e).visible()
 }
 
+// Qualified returns the alternatives with a caveat or an expiration, also of
+// what holds unconditionally as well.
+func (s *Snapshot) Qualified(res ID, rel Pair, sub ID, subRel Pair) []Trait {
+	e, found := s.out.find(res, pack(rel, subRel, sub))
+	if !found {
+		return nil
+	}
+	return s.alternatives(res, e).traits
+}
+
 // alternatives returns those of an edge from a resource.
 func (s *Snapshot) alternatives(res ID, e uint64) *alternatives {
 	if e&qualified == 0 {

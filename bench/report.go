@@ -26,7 +26,11 @@ func sit(ctx context.Context, sc scenario, o options, args []string, stdout io.W
 		if err := os.MkdirAll(o.results, 0o755); err != nil {
 			return err
 		}
-		f, err := os.Create(filepath.Join(o.results, sc.name+".txt"))
+		name := sc.name
+		if o.large {
+			name += "-large"
+		}
+		f, err := os.Create(filepath.Join(o.results, name+".txt"))
 		if err != nil {
 			return err
 		}

@@ -53,21 +53,13 @@ func (t *Tenant) Hit(uri string, now time.Time) (Reply, bool) {
 // waits until the log is applied as far; false says that Read has to see to it.
 func (t *Tenant) HitFully(uri string) (Reply, bool) {
 	frontier := t.store.Frontier()
-	// The question is bounded in time by itself.
-	pos, err := t.primary.Ask(context.Background())
-	if err != nil || pos.Source != frontier.Source {
+	// The gate bounds the question and the wait in time.
+	pass, err := t.gate(frontier).Pass(context.Background(), revision.Requirement{Level: revision.FullyConsistent})
+	if err != nil || pass.Unreached {
 		return Reply{}, false
 	}
-	if frontier.Load() < pos.Insert {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		err := frontier.Wait(ctx, pos.Insert)
-		cancel()
-		if err != nil {
-			return Reply{}, false
-		}
-	}
 	v, e, at, f := t.store.Hit(uri, time.Now())
-	if v == nil || e.Group().Volatile || f != frontier || at < pos.Insert {
+	if v == nil || e.Group().Volatile || f != frontier || at < pass.Position {
 		return Reply{}, false
 	}
 	r := Reply{Reply: answer.Reply{Version: v, At: at, Exact: true, Outcome: answer.Hit}, Endpoint: e.Group().Name, Key: e.Key()}

@@ -125,10 +125,10 @@ func (b *Backend) View(ctx context.Context, req revision.Requirement) (perm.View
 		}
 	}
 	if req.Level == revision.FullyConsistent {
-		// The question is bounded in time by itself, and the log has mostly been
-		// applied that far.
+		// The gate bounds this in time by itself, and the log has mostly been applied
+		// that far.
 		frontier := b.host.Frontier()
-		if pos, err := b.host.Ask(ctx); err == nil && pos.Source == frontier.Source && frontier.Load() >= pos.Insert {
+		if pass, err := b.host.Pass(ctx, req); err == nil && !pass.Unreached {
 			if view, err := b.current(frontier); err == nil && b.host.Frontier() == frontier {
 				return view, view.Broken
 			}

@@ -318,6 +318,28 @@ func TestOneFillForAllWaiters(t *testing.T) {
 	}
 }
 
+// TestDeadConnections kills every connection in the pool at once, as a restart of
+// the server does: no request is refused because of that.
+func TestDeadConnections(t *testing.T) {
+	endpoints := map[string]string{"slow.sql": "-- GET /v1/slow/{n}\n-- volatile: ok\n-- ttl: 1h\n" +
+		"SELECT count(*) AS n FROM users WHERE id <> :n::int AND pg_sleep(0.02) IS NOT NULL"}
+	r := newRig(t, shopSchema, endpoints, func(o *tenant.Options) { o.FillConnections = 8 })
+	var wg sync.WaitGroup
+	for n := range 8 {
+		wg.Go(func() { r.get(fmt.Sprintf("/v1/slow/%d", n+1)) })
+	}
+	wg.Wait()
+	var killed int
+	err := r.db.Conn(t).QueryRow(context.Background(), `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+		WHERE datname = current_database() AND pid <> pg_backend_pid() AND query = 'COMMIT'`).Scan(&killed)
+	if err != nil || killed < 5 {
+		t.Fatalf("%d connections were killed: %v", killed, err)
+	}
+	if got := r.get("/v1/slow/100"); got.status != http.StatusOK {
+		t.Errorf("after %d connections were killed: %d %s", killed, got.status, got.body)
+	}
+}
+
 // TestSilentLog stops the walsender: what is cached counts as current for the
 // wait timeout and no longer, and what cannot be proven is refused.
 func TestSilentLog(t *testing.T) {

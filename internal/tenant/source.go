@@ -108,6 +108,7 @@ func prepareFill(ctx context.Context, conn *pgx.Conn) error {
 // fillConn is what is known of one connection that fills.
 type fillConn struct {
 	system   uint64
+	used     bool                 // by a fill before
 	prepared map[statement]string // their names
 }
 
@@ -148,10 +149,16 @@ func (s *source) FillAt(ctx context.Context, p *answer.Pin) (answer.Result, erro
 }
 
 func (s *source) run(ctx context.Context, sources []*source, pin *answer.Pin) ([]answer.Result, error) {
-	for attempt := 0; ; attempt++ {
+	for attempts := 0; ; {
 		conn, err := s.tenant.pool.Acquire(ctx)
 		if err != nil {
 			return nil, s.explain(ctx, err)
+		}
+		own := conn.Conn().PgConn().CustomData()["tidemark"].(*fillConn)
+		if !own.used {
+			// Any other may have died in the pool since, and says nothing of the server.
+			attempts++
+			own.used = true
 		}
 		f := newFilling(sources)
 		err = f.run(ctx, conn.Conn().PgConn(), pin)
@@ -160,7 +167,7 @@ func (s *source) run(ctx context.Context, sources []*source, pin *answer.Pin) ([
 				closeConn(conn.Conn())
 			}
 		}
-		if err != nil && attempt < 3 && ctx.Err() == nil && retryable(err, conn.Conn().IsClosed()) {
+		if err != nil && attempts <= 3 && ctx.Err() == nil && retryable(err, conn.Conn().IsClosed()) {
 			if !conn.Conn().IsClosed() {
 				closeConn(conn.Conn()) // with its prepared statements
 			}

@@ -15,19 +15,20 @@ import (
 const module = "github.com/tidemarkdb/tidemark/internal/"
 
 // pure packages take everything that they work on as arguments.
-var pure = []string{"revision", "structured", "pgoutput", "match", "catalog", "change", "patch", "query/nodetree", "duration", "perm/tuple", "perm/caveat", "perm/graph", "perm/schema", "perm/engine"}
+var pure = []string{"revision", "structured", "pgoutput", "match", "catalog", "change", "patch", "query/nodetree", "duration", "perm/tuple", "perm/caveat", "perm/graph", "perm/schema", "perm/engine", "live"}
 
 // order lists the packages from the ground up. A package may import those on
 // earlier lines and those named with it on its own line.
 var order = [][]string{
 	{"structured", "duration", "catalog", "pgoutput", "pgoutput/pgoutputtest", "query/nodetree", "perm/tuple", "perm/caveat"},
 	{"revision", "match", "change", "perm/graph", "perm/schema", "perm/schema/schematest"},
-	{"patch", "perm/engine"},
-	{"answer", "query", "replication", "config"},
-	{"perm", "perm/mapping"},
-	{"perm/memory", "perm/postgres", "perm/validate"},
+	{"patch", "perm/engine", "live"},
+	{"answer", "query", "replication", "config", "live/keep"},
+	{"perm", "perm/mapping", "live/table", "live/follow"},
+	{"perm/memory", "perm/postgres", "perm/validate", "live/rules"},
 	{"feed", "setup"},
 	{"tenant"},
+	{"liveapi", "liveapi/liveapitest"},
 	{"httpapi", "grpcapi"},
 	{"adminapi"},
 	{"server"},

@@ -68,9 +68,11 @@ func status(at revision.LSN, ask bool) replication.Status {
 	return replication.Status{Written: at, Flushed: at, Applied: at, Time: time.Now(), ReplyRequested: ask}
 }
 
-// acknowledge sends status updates until ctx ends: with the frontier on every
+// acknowledge sends status updates until ctx ends: with what is settled on every
 // tick and when the server asks, and with the last acknowledged position when
-// a reply is wanted. It is the only writer of the connection.
+// a reply is wanted. It is the only writer of the connection. Where something has
+// to be made durable first, that is begun then, and followed by an update of its
+// own.
 //
 // Acknowledging seldom is on purpose. A walsender that has caught up sends a
 // keepalive by itself only while it knows us to be behind, and each
@@ -85,21 +87,30 @@ func (s *session) acknowledge(ctx context.Context) error {
 		wanted  = true             // a reply: the first tells where the log ends
 		due     bool               // an answer to the server
 		lastAck time.Time
+		flushed <-chan struct{}
 	)
+	if s.durable != nil {
+		flushed = s.durable.done
+	}
 	defer later.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			if err := s.send(s.position(), false); err != nil {
-				return err
+			if !s.durable.begin() {
+				if err := s.send(s.settled(), false); err != nil {
+					return err
+				}
+				due, lastAck = false, time.Now()
 			}
-			due, lastAck = false, time.Now()
 			if s.quiet(asked) {
 				wanted = true
 			}
 		case <-s.answer:
+			s.durable.begin()
+			due = true
+		case <-flushed:
 			due = true
 		case <-s.feed.replies:
 			wanted = true
@@ -113,7 +124,7 @@ func (s *session) acknowledge(ctx context.Context) error {
 			return &Error{Op: "stream", Err: fmt.Errorf("%w for %v", ErrSilent, now.Sub(asked).Round(time.Millisecond))}
 		}
 		if due && now.Sub(lastAck) >= answerPace {
-			if err := s.send(s.position(), false); err != nil {
+			if err := s.send(s.settled(), false); err != nil {
 				return err
 			}
 			due, lastAck = false, now

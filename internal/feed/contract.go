@@ -13,6 +13,9 @@ type Session struct {
 	// Start is the position from which the session delivers: every transaction
 	// that ends after it comes, none that ends at or before it needs to.
 	Start revision.LSN
+	// Written is how far the database had written its log when the session began:
+	// whoever knows of something behind it knows another log.
+	Written revision.LSN
 	// Epoch counts from 1 in this process. It grows whenever what came before
 	// does not join up with what comes now; Reason then says why.
 	Epoch  uint64

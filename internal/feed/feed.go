@@ -4,8 +4,9 @@
 // The contract:
 //
 //   - Nothing is acknowledged to Postgres before the Sink's call that covers
-//     it has returned nil. A crash of this process or of the server therefore
-//     loses nothing; what was not acknowledged comes again.
+//     it has returned nil, nor before Options.Flush has said that it is durable.
+//     A crash of this process or of the server therefore loses nothing; what was
+//     not acknowledged comes again.
 //   - Within one epoch every transaction is applied exactly once by this
 //     process, whatever connections and servers do in between. When that
 //     cannot be promised, because the slot was lost or re-created or the log is
@@ -17,8 +18,8 @@
 //
 // Run owns every goroutine: one reads the connection, and calls the Sink for
 // what is small as long as the Sink keeps up; Run's own calls it for the rest;
-// and one sends status updates, so that a slow Sink never makes the server give
-// the connection up. RequestReply and Status may be called from anywhere at any
+// one sends status updates, so that a slow Sink never makes the server give
+// the connection up; and one calls Flush, for the same reason. RequestReply and Status may be called from anywhere at any
 // time.
 //
 // The feed does not create or alter publications.
@@ -71,6 +72,13 @@ type Options struct {
 	TransactionChanges int
 	// QueueBytes bounds what was read and not yet applied. Default 8 MiB.
 	QueueBytes int
+
+	// Flush, if not nil, makes what was applied durable and returns up to where
+	// it is; nothing beyond that is acknowledged. It is called about as often as
+	// acknowledgements are sent, and may take its time. An error holds nothing
+	// back: whoever keeps what was applied has to know then that it is lost, and
+	// begin anew.
+	Flush func() (revision.LSN, error)
 
 	// StatusInterval is how often an acknowledgement is sent, at most. Default
 	// one second; less where wal_sender_timeout demands it.

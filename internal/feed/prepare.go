@@ -33,6 +33,7 @@ type prepared struct {
 	conn          *replication.Conn
 	view          serverView
 	start         revision.LSN
+	acknowledged  revision.LSN // what the server was told by sessions before
 	xid           revision.XID // a recent one, to widen the log's ids by
 	senderTimeout time.Duration
 	slotCreated   bool
@@ -98,8 +99,9 @@ func (f *Feed) prepareOn(ctx context.Context, conn *replication.Conn) (*prepared
 			return nil, err
 		}
 		p.slotCreated = true
+		p.acknowledged = p.start
 	} else {
-		p.start = v.slot.confirmed
+		p.start, p.acknowledged = v.slot.confirmed, v.slot.confirmed
 		if f.memory.connected && todo.gap == "" {
 			p.start = max(p.start, f.memory.covered)
 		}

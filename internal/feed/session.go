@@ -28,6 +28,7 @@ type session struct {
 	// covered is the frontier, written by whoever applies.
 	covered atomic.Uint64
 	acked   revision.LSN // last sent; belongs to the acknowledging goroutine
+	durable *durable     // nil: what is covered may be acknowledged
 
 	answer chan struct{} // holds a token while the server waits for a status
 	began  time.Time
@@ -78,6 +79,12 @@ func (f *Feed) session(ctx context.Context) (progress bool, err error) {
 		began:     time.Now(),
 	}
 	s.covered.Store(uint64(p.start))
+	if f.opts.Flush != nil {
+		// A session that goes on in the same epoch starts at what was applied,
+		// which need not be durable.
+		s.durable = newDurable(f.opts.Flush, f.log)
+		s.acked = p.acknowledged
+	}
 	s.setTimes(p.senderTimeout)
 	defer s.assembler.discard()
 	f.log.Info("following the log", "from", p.start, "source", s.info.Source, "server", s.info.ServerVersion,
@@ -113,7 +120,7 @@ func (f *Feed) enter(p *prepared) Session {
 	raise(&f.status.applied, p.start)
 	raise(&f.status.serverEnd, p.view.flushed)
 	return Session{
-		Source: m.source, Start: p.start, Epoch: m.epoch, Reason: m.reason,
+		Source: m.source, Start: p.start, Written: max(p.start, p.view.flushed), Epoch: m.epoch, Reason: m.reason,
 		ServerVersion: p.view.version,
 	}
 }
@@ -153,6 +160,9 @@ func (s *session) run(parent context.Context) error {
 			cancel(err)
 		}
 	})
+	if s.durable != nil {
+		work.Go(func() { s.durable.run(ctx, s.position) })
+	}
 	connected, err := s.deliver(ctx)
 	cancel(err)
 	if !unwatch() {
@@ -192,7 +202,10 @@ func (s *session) end(healthy bool) {
 		s.stream.Close()
 		return
 	}
-	at := s.position()
+	if s.durable != nil {
+		s.durable.flush(s.position())
+	}
+	at := s.settled()
 	if err := s.stream.Finish(status(at, false), time.Now().Add(finishTime)); err != nil {
 		s.feed.log.Debug("the stream did not end in good order", "err", err)
 		return
@@ -201,6 +214,15 @@ func (s *session) end(healthy bool) {
 }
 
 func (s *session) position() revision.LSN { return revision.LSN(s.covered.Load()) }
+
+// settled returns up to where everything may be acknowledged. It never goes back.
+func (s *session) settled() revision.LSN {
+	at := s.position()
+	if s.durable != nil {
+		at = max(s.acked, min(at, s.durable.position()))
+	}
+	return at
+}
 
 // read moves what the server sends into the queue, or applies it, until the
 // connection or the sink fails.

@@ -38,10 +38,12 @@ type RowColumn struct {
 }
 
 // Column returns the named column, or nil.
-func (r *Rows) Column(name string) *RowColumn {
-	for i := range r.Columns {
-		if r.Columns[i].Name == name {
-			return &r.Columns[i]
+func (r *Rows) Column(name string) *RowColumn { return namedColumn(r.Columns, name) }
+
+func namedColumn(columns []RowColumn, name string) *RowColumn {
+	for i := range columns {
+		if columns[i].Name == name {
+			return &columns[i]
 		}
 	}
 	return nil
@@ -138,18 +140,11 @@ func (a *analysis) rows(e *Endpoint) (*Rows, []Problem) {
 		return problem("", "a mapping is of one table, with a condition on its columns")
 	}
 	ref := a.refs[0]
-	out := &Rows{Tables: e.Tables, where: literal(truthTrue)}
+	out := &Rows{Tables: e.Tables, Columns: a.rowColumns(ref.rel), where: literal(truthTrue)}
 	for _, t := range e.Tables {
 		if uint32(t.OID) == ref.rel.oid {
 			out.Table = t
 		}
-	}
-	for _, c := range ref.rel.columns {
-		base := a.srv.base(c.typ)
-		out.Columns = append(out.Columns, RowColumn{
-			Name: c.name, Type: catalog.OID(c.typ), TypeName: a.srv.typ(c.typ).name, Base: catalog.OID(base.oid),
-			Kind: (base.kind + "\x00")[0], Labels: base.labels, Generated: c.generated,
-		})
 	}
 	l := a.levels[0]
 	quals := l.query.Child("jointree").Child("quals")
@@ -169,6 +164,19 @@ func (a *analysis) rows(e *Endpoint) (*Rows, []Problem) {
 		return problem(hint, "tidemark cannot tell from a row of the log whether the condition is true, because of the part that begins with %s", excerpt(part))
 	}
 	return problem(hint, "tidemark cannot tell from a row of the log whether the condition is true")
+}
+
+// rowColumns describes the columns of a table.
+func (a *analysis) rowColumns(rel *relation) []RowColumn {
+	var out []RowColumn
+	for _, c := range rel.columns {
+		base := a.srv.base(c.typ)
+		out = append(out, RowColumn{
+			Name: c.name, Type: catalog.OID(c.typ), TypeName: a.srv.typ(c.typ).name, Base: catalog.OID(base.oid),
+			Kind: (base.kind + "\x00")[0], Labels: base.labels, Generated: c.generated,
+		})
+	}
+	return out
 }
 
 func excerpt(s string) string {
@@ -228,6 +236,8 @@ func (r *Rows) Pass(rel *catalog.Relation, row change.Row) match.Verdict {
 	return r.where.pass(rel, row)
 }
 
+// pass says whether an outcome is true of a row; it is unknown where tidemark
+// cannot tell.
 func (o outcome) pass(rel *catalog.Relation, row change.Row) match.Verdict {
 	switch o.kind {
 	case condLiteral:
@@ -237,8 +247,11 @@ func (o outcome) pass(rel *catalog.Relation, row change.Row) match.Verdict {
 		return match.No
 	case condCompare:
 		v := match.Eval([]match.Test{o.test}, rel, row)
-		if v == match.Unknown {
-			return remote(&o.test, rel, row)
+		if v == match.Unknown && o.test.Part.Kind == match.Whole {
+			v = remote(&o.test, rel, row)
+		}
+		if v == match.Yes && o.implied {
+			return match.Unknown
 		}
 		return v
 	case condAnd:

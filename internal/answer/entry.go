@@ -37,6 +37,7 @@ type Entry struct {
 const (
 	visited uint32 = 1 << iota // since the eviction hand passed
 	filling
+	watched // see Watch; keeps it from being evicted, as the others do
 )
 
 // visit notes a read for those who look for an entry to evict.

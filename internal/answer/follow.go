@@ -133,6 +133,7 @@ func (s *Store) follow(t *change.Transaction, item *touched, now time.Time) {
 	s.supersede(e, v)
 	nv := patchedVersion(next, v, t.End, now)
 	e.current.Store(nv)
+	s.tell(e)
 	s.resize(e, versionSize(nv))
 	s.restate(e, next)
 	e.group.Patched.Add(1)

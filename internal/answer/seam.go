@@ -115,6 +115,7 @@ func (s *Store) end(e *Entry, last, to revision.LSN, now time.Time, r Reason) {
 	if v == nil || !v.end(last, to, now, r) {
 		return
 	}
+	s.tell(e)
 	why := v.Reason()
 	s.resize(e, endOverhead)
 	e.explain(why)
@@ -248,6 +249,7 @@ func (s *Store) install(f *fill, versions []*Version, deps []match.Dependency, r
 		}
 	}
 	e.current.Store(last)
+	s.tell(e)
 	if open {
 		s.register(e, deps, state)
 		e.refined = refined

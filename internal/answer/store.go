@@ -68,6 +68,8 @@ type Store struct {
 
 	following following // of the transaction being applied
 
+	watchers map[*Entry][]Watcher // of the current versions
+
 	due         []*Entry // to be computed before somebody asks
 	refillTimer *time.Timer
 
@@ -232,6 +234,7 @@ func (s *Store) drop(e *Entry) {
 	e.dead = true
 	// Nobody may find it current once nothing ends it any more.
 	e.current.Store(nil)
+	s.tell(e)
 	s.unregister(e)
 	e.mu.Lock()
 	e.past = nil

@@ -104,7 +104,7 @@ func (a *analysis) run(opts Options) (*Endpoint, []Problem, error) {
 	if s.err != nil {
 		return nil, nil, s.err
 	}
-	problems = a.settle(e)
+	problems = append(a.settle(e), a.identity(e)...)
 	a.pages(e, sd.ParamOIDs)
 	e.limits, e.coercions = a.limits(), a.coercions
 	a.keys(e)
@@ -293,7 +293,7 @@ func (a *analysis) parameters(e *Endpoint, f *frame, types []uint32) {
 func (a *analysis) result(e *Endpoint, f *frame, fields []pgconn.FieldDescription) {
 	for _, fd := range fields {
 		t := a.srv.typ(fd.DataTypeOID)
-		e.Columns = append(e.Columns, Column{Name: fd.Name, Type: catalog.OID(fd.DataTypeOID), TypeName: t.name})
+		e.Columns = append(e.Columns, Column{Name: fd.Name, Type: catalog.OID(fd.DataTypeOID), TypeName: t.name, Modifier: fd.TypeModifier})
 		a.jsonCast(f, fd)
 		if base := a.srv.base(fd.DataTypeOID); isNameType(base.oid) || isNameType(base.element) {
 			a.refuse(f, true, -1, fd.Name, volatileHint, reasonShownByName, t.name)

@@ -46,7 +46,7 @@ SELECT p.id, note AS "a b", note, :n::numeric(9,2) FROM plain p, keyed, full_row
 	if e.Name != "orders" || e.File != "dir/orders.sql" || e.Route.String() != "GET /x/{id}" || e.TTL != 5*time.Minute || !e.One || e.Volatile {
 		t.Errorf("endpoint %+v", e)
 	}
-	if d := cmp.Diff([]Column{{"id", 23, "integer"}, {"a b", 25, "text"}, {"note", 25, "text"}, {"numeric", 1700, "numeric"}}, e.Columns); d != "" {
+	if d := cmp.Diff([]Column{{"id", 23, "integer", -1}, {"a b", 25, "text", -1}, {"note", 25, "text", -1}, {"numeric", 1700, "numeric", 9<<16 + 2 + 4}}, e.Columns); d != "" {
 		t.Error(d)
 	}
 	if len(e.Params) != 2 || e.Params[0].Name != "n" || e.Params[0].InPath || !e.Params[1].InPath || e.Params[1].TypeName != "integer" {

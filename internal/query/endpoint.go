@@ -57,6 +57,13 @@ type Endpoint struct {
 	SQL     string // with $1, $2 ... for Params
 	Params  []Param
 	Columns []Column
+	// Key are the numbers of the columns by which those who follow the answer tell
+	// its rows apart: those that the file names, else the primary key of the only
+	// table that rows are of, else all.
+	Key []int
+	// Account is the number of the column that says to which account a row belongs,
+	// or -1.
+	Account int
 	// Reads are the references to tables, those behind views, functions and
 	// policies included. A table that is referred to twice is there twice.
 	Reads []*match.Reads
@@ -85,6 +92,7 @@ type Column struct {
 	Name     string
 	Type     catalog.OID
 	TypeName string
+	Modifier int32 // of the type, or -1
 }
 
 // Table is one base table that an endpoint depends on.

@@ -19,6 +19,10 @@ type File struct {
 	TTL      time.Duration // 0 where the file does not say
 	One      bool          // answers an object, not an array
 	Volatile bool          // the author accepts what Postgres cannot promise
+	// Key are the result columns that tell rows apart, as the file names them; nil
+	// where it does not. Account is the one whose value says whose a row is, or "".
+	Key     []string
+	Account string
 
 	// SQL is the statement with $1, $2 ... for the parameters, without the
 	// header and without a trailing semicolon. Apart from the parameters every
@@ -32,6 +36,8 @@ type File struct {
 	words    []token // names, keywords and :parameters of the statement
 	strings  []token // string constants of the statement
 	firstPos int     // of the statement, in the file
+
+	keyPos, accountPos int // where Key and Account are named
 }
 
 // segment says that n bytes of the SQL at pos stand in the file at src.

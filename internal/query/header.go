@@ -18,9 +18,11 @@ const (
 	keyTTL      = "ttl"
 	keyResult   = "result"
 	keyVolatile = "volatile"
+	keyKey      = "key"
+	keyAccount  = "account"
 )
 
-func headerKeys() []string { return []string{keyTTL, keyResult, keyVolatile} }
+func headerKeys() []string { return []string{keyTTL, keyResult, keyVolatile, keyKey, keyAccount} }
 
 // splitHeader takes "key: value (remark)" apart. It returns "" for a comment
 // that is not of this form.
@@ -137,6 +139,74 @@ func (p *fileParser) setting(t token, key, value string) {
 			return
 		}
 		p.f.Volatile = true
+	case keyKey:
+		names, ok := parseColumns(value)
+		if !ok {
+			p.problem(t.pos, `write the names of result columns, as in key: id or key: user_id, "Part No"`, "%q is not a list of columns", value)
+			return
+		}
+		for i, name := range names {
+			if slices.Contains(names[:i], name) {
+				p.problem(t.pos, "keep one of them", "the key names %s twice", name)
+				return
+			}
+		}
+		p.f.Key, p.f.keyPos = names, t.pos
+	case keyAccount:
+		names, ok := parseColumns(value)
+		if !ok || len(names) != 1 {
+			p.problem(t.pos, "write the name of one result column, as in account: account_id", "%q is not a column", value)
+			return
+		}
+		p.f.Account, p.f.accountPos = names[0], t.pos
+	}
+}
+
+// parseColumns reads names of columns with commas between them, as SQL has them:
+// those without quotes are in lower case.
+func parseColumns(list string) (names []string, ok bool) {
+	for rest := list; ; {
+		rest = strings.TrimSpace(rest)
+		var name string
+		if strings.HasPrefix(rest, `"`) {
+			end := 1
+			for ; end < len(rest); end++ {
+				if rest[end] != '"' {
+					continue
+				}
+				if end+1 < len(rest) && rest[end+1] == '"' {
+					end++
+					continue
+				}
+				break
+			}
+			if end >= len(rest) {
+				return nil, false
+			}
+			name, rest = strings.ReplaceAll(rest[1:end], `""`, `"`), strings.TrimSpace(rest[end+1:])
+		} else {
+			end := strings.IndexByte(rest, ',')
+			if end < 0 {
+				end = len(rest)
+			}
+			name, rest = strings.ToLower(strings.TrimSpace(rest[:end])), rest[end:]
+			for i := 0; i < len(name); i++ {
+				if !isNamePart(name[i]) {
+					return nil, false
+				}
+			}
+		}
+		if name == "" {
+			return nil, false
+		}
+		names = append(names, name)
+		switch {
+		case rest == "":
+			return names, true
+		case rest[0] != ',':
+			return nil, false
+		}
+		rest = rest[1:]
 	}
 }
 
@@ -154,7 +224,7 @@ func (p *fileParser) misplaced(t token) {
 func nearestKey(key string) string {
 	for _, k := range headerKeys() {
 		limit := 1
-		if len(k) > 4 {
+		if len(k) > 4 && k != keyAccount { // amount and count are words that remarks begin with
 			limit = 2
 		}
 		if distance(key, k) <= limit {
@@ -166,6 +236,10 @@ func nearestKey(key string) string {
 		return keyTTL
 	case "results", "returns", "rows":
 		return keyResult
+	case "primary-key", "primary_key", "pk":
+		return keyKey
+	case "account-column", "account_column":
+		return keyAccount
 	}
 	return ""
 }

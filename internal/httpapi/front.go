@@ -100,10 +100,13 @@ func (f *Front) Shutdown(ctx context.Context) error {
 	f.closing = true
 	for c := range f.conns {
 		if c.idle.Load() {
-			c.conn.SetReadDeadline(time.Unix(1, 0)) // wakes its read
+			c.wake()
 		}
 	}
 	f.mu.Unlock()
+	if l := f.handler.live; l != nil {
+		l.Stop()
+	}
 	finished := make(chan struct{})
 	go func() {
 		f.done.Wait()
@@ -162,34 +165,61 @@ type frontConn struct {
 	start, end int // of what was read and not served
 	out        []byte
 	deadline   time.Time // when deadlines were set last
+
+	follower
 }
 
+// next is how a connection goes on.
+type next byte
+
+const (
+	withRequest next = iota // with another request
+	withNothing             // not at all
+	withServer              // on the server
+	withChanges             // with a request that waits for them
+)
+
+// serve serves requests until the connection ends or is another's.
 func (c *frontConn) serve() {
-	defer c.front.remove(c)
-	handed := false
+	n := c.requests()
+	if n == withChanges {
+		// This stack has grown with the request. That of another is small.
+		go c.await()
+		return
+	}
+	if n != withServer || !c.hand() {
+		c.conn.Close()
+	}
+	c.giveBuffer()
+	c.front.remove(c)
+}
+
+// requests reads and serves requests. It returns how the connection goes on
+// without it.
+func (c *frontConn) requests() (n next) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.front.log.Error("a connection's goroutine panicked", "panic", p)
-		}
-		if !handed {
-			c.conn.Close()
+			n = withNothing
 		}
 	}()
-	c.buf = make([]byte, frontBuffer)
-	c.conn.SetReadDeadline(time.Now().Add(firstByte))
+	if c.buf == nil {
+		c.takeBuffer()
+		c.conn.SetReadDeadline(time.Now().Add(firstByte))
+	}
 	for {
 		if c.start == c.end {
 			c.start, c.end = 0, 0
 		}
 		c.idle.Store(true)
 		if c.front.stopping() {
-			return
+			return withNothing
 		}
 		n, err := c.conn.Read(c.buf[c.end:])
 		c.idle.Store(false)
 		c.end += n
 		if n == 0 || err != nil {
-			return
+			return withNothing
 		}
 		now := time.Now()
 		if now.Sub(c.deadline) > time.Second {
@@ -198,57 +228,92 @@ func (c *frontConn) serve() {
 			c.conn.SetReadDeadline(now.Add(idleLimit))
 			c.conn.SetWriteDeadline(now.Add(writeLimit))
 		}
-		keep, ok := c.requests(now)
-		if len(c.out) > 0 {
-			if _, err := c.conn.Write(c.out); err != nil {
-				return
-			}
-			c.out = c.out[:0]
+		next := c.whole(now)
+		if !c.flush() {
+			return withNothing
 		}
-		if !ok {
-			handed = c.hand()
-			return
-		}
-		if !keep {
-			return
+		if next != withRequest {
+			return next
 		}
 	}
 }
 
-// requests serves the whole requests in the buffer. ok is false when the next
-// one is not for the front.
-func (c *frontConn) requests(now time.Time) (keep, ok bool) {
+// whole serves the whole requests in the buffer.
+func (c *frontConn) whole(now time.Time) next {
 	for c.start < c.end {
 		data := c.buf[c.start:c.end]
 		n := bytes.Index(data, headEnd)
 		if n < 0 {
-			return true, false // cut short: the server waits for the rest
+			return withServer // cut short: the server waits for the rest
 		}
 		head := data[:n+len(headEnd)]
 		req, plain := parseHead(head)
 		if !plain {
-			return true, false
+			return withServer
 		}
 		c.start += len(head)
 		if !req.conditional && c.hit(req, now) {
-			if len(c.out) > frontBatch {
-				if _, err := c.conn.Write(c.out); err != nil {
-					return false, true
-				}
-				c.out = c.out[:0]
+			if len(c.out) > frontBatch && !c.flush() {
+				return withNothing
 			}
 			continue
 		}
-		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
+		r, err := readRequest(head)
 		if err != nil {
 			c.start -= len(head) // a target that is no URI: the server says so
-			return true, false
+			return withServer
 		}
-		if !c.pass(r) {
-			return false, true
+		// Earlier answers should not wait for a query.
+		if !c.flush() {
+			return withNothing
 		}
+		r.RemoteAddr = c.conn.RemoteAddr().String()
+		if l := c.front.handler.live; l != nil && l.Wants(r) {
+			if n := c.follow(l, r); n != withRequest {
+				return n
+			}
+			continue
+		}
+		c.pass(r)
 	}
-	return true, true
+	return withRequest
+}
+
+// buffers and heads are used again, since followers come and go in thousands.
+var (
+	buffers = sync.Pool{New: func() any { return new([frontBuffer]byte) }}
+	heads   = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 1<<10) }}
+)
+
+func (c *frontConn) takeBuffer() {
+	c.buf = buffers.Get().(*[frontBuffer]byte)[:]
+}
+
+func (c *frontConn) giveBuffer() {
+	if c.buf != nil {
+		buffers.Put((*[frontBuffer]byte)(c.buf))
+		c.buf = nil
+	}
+}
+
+// readRequest reads a request that has no body. It keeps nothing of head.
+func readRequest(head []byte) (*http.Request, error) {
+	b := heads.Get().(*bufio.Reader)
+	b.Reset(bytes.NewReader(head))
+	r, err := http.ReadRequest(b)
+	b.Reset(nil)
+	heads.Put(b)
+	return r, err
+}
+
+// flush writes what was answered. It reports whether that was possible.
+func (c *frontConn) flush() bool {
+	if len(c.out) == 0 {
+		return true
+	}
+	_, err := c.conn.Write(c.out)
+	c.out = c.out[:0]
+	return err == nil
 }
 
 // hit answers from memory if it can.
@@ -259,11 +324,8 @@ func (c *frontConn) hit(req request, now time.Time) bool {
 	var reply tenant.Reply
 	var ok bool
 	if req.fully {
-		if len(c.out) > 0 { // earlier answers should not wait for a question
-			if _, err := c.conn.Write(c.out); err != nil {
-				return false
-			}
-			c.out = c.out[:0]
+		if !c.flush() { // earlier answers should not wait for a question
+			return false
 		}
 		reply, ok = t.HitFully(uri)
 	} else {
@@ -285,22 +347,12 @@ func (c *frontConn) hit(req request, now time.Time) bool {
 	return true
 }
 
-// pass has the handler answer a request. It reports whether the connection may
-// go on.
-func (c *frontConn) pass(r *http.Request) bool {
-	r.RemoteAddr = c.conn.RemoteAddr().String()
-	if len(c.out) > 0 {
-		// Earlier answers should not wait for a query.
-		if _, err := c.conn.Write(c.out); err != nil {
-			return false
-		}
-		c.out = c.out[:0]
-	}
+// pass has the handler answer a request.
+func (c *frontConn) pass(r *http.Request) {
 	w := &frontWriter{header: http.Header{}, status: http.StatusOK}
-	c.front.handler.ServeHTTP(w, r)
+	c.front.handler.serve(w, r)
 	c.conn.SetWriteDeadline(time.Now().Add(writeLimit))
 	c.out = w.append(c.out, c.front.dateHeader(time.Now()))
-	return true
 }
 
 // hand gives the connection, with what was read of it, to the server.

@@ -76,6 +76,9 @@ func (r *request) header(name, value []byte, hosts *int) bool {
 			return len(bytes.TrimSpace(value)) > 0 && *hosts == 1
 		}
 	case 6:
+		if is("Accept") && bytes.Contains(bytes.ToLower(value), []byte("event-stream")) {
+			r.conditional = true // perhaps an answer is to be followed
+		}
 		return !is("Expect")
 	case 7:
 		return !is("Upgrade") && !is("Trailer")

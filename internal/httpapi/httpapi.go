@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/tidemarkdb/tidemark/internal/answer"
+	"github.com/tidemarkdb/tidemark/internal/liveapi"
 	"github.com/tidemarkdb/tidemark/internal/tenant"
 )
 
@@ -31,6 +32,7 @@ const (
 // Handler serves one tenant.
 type Handler struct {
 	tenant *tenant.Tenant
+	live   *liveapi.Handler
 	log    *slog.Logger
 }
 
@@ -39,6 +41,10 @@ func New(t *tenant.Tenant, log *slog.Logger) *Handler {
 	return &Handler{tenant: t, log: log}
 }
 
+// Follow has requests that are about following served by l. It is called before
+// the handler serves.
+func (h *Handler) Follow(l *liveapi.Handler) { h.live = l }
+
 // Server wraps a handler in a server with this package's limits and protocols:
 // HTTP/1.1, and HTTP/2 with TLS or with prior knowledge.
 func Server(h http.Handler, log *slog.Logger) *http.Server {
@@ -46,7 +52,7 @@ func Server(h http.Handler, log *slog.Logger) *http.Server {
 	p.SetHTTP1(true)
 	p.SetHTTP2(true)
 	p.SetUnencryptedHTTP2(true)
-	return &http.Server{
+	s := &http.Server{
 		Handler:           h,
 		Protocols:         p,
 		ReadHeaderTimeout: 10 * time.Second,
@@ -56,6 +62,10 @@ func Server(h http.Handler, log *slog.Logger) *http.Server {
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+	if h, ok := h.(*Handler); ok && h.live != nil {
+		s.RegisterOnShutdown(h.live.Stop)
+	}
+	return s
 }
 
 // maxURI bounds a request's target in bytes.
@@ -63,6 +73,15 @@ const maxURI = 8 << 10
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h.live != nil && h.live.Wants(r) {
+		h.live.ServeHTTP(w, r)
+		return
+	}
+	h.serve(w, r)
+}
+
+// serve serves what is about reading.
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		if r.URL.EscapedPath() != batchPath {
 			refuseMethod(w, r, "GET, HEAD", "write to the database; the next read shows it")

@@ -4,8 +4,8 @@ package examples
 
 import "embed"
 
-// Shop is the shop sample: schema.sql, load.sql, tidemark.yaml and endpoints/
-// below the folder shop.
+// Shop is the shop sample: schema.sql, load.sql, tidemark.yaml, live.yaml and
+// endpoints/ below the folder shop.
 //
 //go:embed shop
 var Shop embed.FS

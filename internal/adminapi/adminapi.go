@@ -23,11 +23,12 @@ import (
 	"github.com/tidemarkdb/tidemark/internal/tenant"
 )
 
-// New returns the admin handler of a tenant.
-func New(t *tenant.Tenant, log *slog.Logger) http.Handler {
-	a := &api{tenant: t, log: log}
+// New returns the admin handler of a tenant. Waiting returns how many followers
+// wait; it is nil where there are none.
+func New(t *tenant.Tenant, waiting func() int, log *slog.Logger) http.Handler {
+	a := &api{tenant: t, waiting: waiting, log: log}
 	reg := prometheus.NewRegistry()
-	registerMetrics(reg, t)
+	registerMetrics(reg, a)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", a.ready)
@@ -47,8 +48,9 @@ func New(t *tenant.Tenant, log *slog.Logger) http.Handler {
 }
 
 type api struct {
-	tenant *tenant.Tenant
-	log    *slog.Logger
+	tenant  *tenant.Tenant
+	waiting func() int
+	log     *slog.Logger
 }
 
 func problem(w http.ResponseWriter, r *http.Request, status int, slug, title, hint string) {
@@ -130,6 +132,7 @@ type statusReply struct {
 	Audit         auditStatus  `json:"audit"`
 
 	Permissions *permissionReply `json:"permissions,omitempty"`
+	Live        *liveReply       `json:"live,omitempty"`
 
 	Transactions   int64  `json:"transactions"`
 	Changes        int64  `json:"changes"`
@@ -192,7 +195,7 @@ func (a *api) status(w http.ResponseWriter, r *http.Request) {
 			s.Audit.Checked, s.Audit.Wrong, s.Audit.Skipped, s.Audit.Undecided, timeOf(s.Audit.LastWrong),
 		},
 		Transactions: s.Transactions, Changes: s.Changes, Questions: s.Questions, Flushes: s.Flushes,
-		FillsUnderWay: s.FillConnections, DefinitionsVia: "polling", Permissions: permissions(a.tenant),
+		FillsUnderWay: s.FillConnections, DefinitionsVia: "polling", Permissions: permissions(a.tenant), Live: a.live(),
 	}
 	if s.DefinitionTriggers {
 		out.DefinitionsVia = "event trigger"

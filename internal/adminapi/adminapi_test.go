@@ -49,7 +49,7 @@ func start(t *testing.T, schema string, files map[string]string) (r *rig, follow
 	if err != nil {
 		t.Fatal(err)
 	}
-	r = &rig{t, db, httptest.NewServer(adminapi.New(ten, log)), httptest.NewServer(httpapi.New(ten, log))}
+	r = &rig{t, db, httptest.NewServer(adminapi.New(ten, nil, log)), httptest.NewServer(httpapi.New(ten, log))}
 	done := make(chan error, 1)
 	close(done) // until it follows
 	t.Cleanup(func() {

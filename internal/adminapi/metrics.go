@@ -6,16 +6,14 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-
-	"github.com/tidemarkdb/tidemark/internal/tenant"
 )
 
 // collector reads a tenant's figures when it is scraped.
-type collector struct{ tenant *tenant.Tenant }
+type collector struct{ *api }
 
-func registerMetrics(reg *prometheus.Registry, t *tenant.Tenant) {
+func registerMetrics(reg *prometheus.Registry, a *api) {
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	reg.MustRegister(&collector{t})
+	reg.MustRegister(&collector{a})
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -69,6 +67,19 @@ var (
 	descPermBytes     = desc("permission_kept_bytes", "Memory of these and of changes kept for watchers, about.")
 	descWatchers      = desc("permission_watchers", "Watch calls that have not ended.")
 	descIgnored       = desc("permission_ignored_rows_total", "Rows that are no relationship, of those that the log brought.")
+
+	descWaiting      = desc("live_waiting", "Requests of followers that wait for what comes next.")
+	descFollowed     = desc("live_answers", "Answers that are followed.")
+	descDifferences  = desc("live_differences_total", "Differences of followed answers that were found.")
+	descRefreshes    = desc("live_refreshes_total", "Times that a followed answer was read anew.")
+	descReadFailures = desc("live_failures_total", "Times that a followed answer could not be read.")
+	descTables       = desc("live_tables_ready", "1 while tables can be followed.")
+	descShapes       = desc("live_shapes", "Shapes of tables in memory.")
+	descHandles      = desc("live_handles", "Shapes of tables on disk.")
+	descTails        = desc("live_tail_bytes", "Memory of recent messages of these.")
+	descBatches      = desc("live_batches_total", "Batches of these that were made; what is shared counts once.")
+	descFromLog      = desc("live_batches_from_log_total", "Of these, batches for which the kept log was read.")
+	descKept         = desc("live_log_bytes", "Disk that the kept log takes.")
 )
 
 // Describe implements prometheus.Collector: the metrics are found by collecting.
@@ -133,6 +144,22 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(descPermBytes, float64(p.Bytes))
 		gauge(descWatchers, float64(p.Watchers))
 		count(descIgnored, float64(p.Ignored))
+	}
+	if l := c.live(); l != nil {
+		gauge(descWaiting, float64(l.Waiting))
+		gauge(descFollowed, float64(l.Answers.Followed))
+		count(descDifferences, float64(l.Answers.Differences))
+		count(descRefreshes, float64(l.Answers.Refreshes))
+		count(descReadFailures, float64(l.Answers.Failures))
+		if t := l.Tables; t != nil {
+			gauge(descTables, yes(t.Followed))
+			gauge(descShapes, float64(t.Shapes))
+			gauge(descHandles, float64(t.Handles))
+			gauge(descTails, float64(t.Tails))
+			count(descBatches, float64(t.Batches))
+			count(descFromLog, float64(t.FromLog))
+			gauge(descKept, float64(t.Log.Bytes))
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()

@@ -16,6 +16,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/tidemarkdb/tidemark/internal/config"
+	"github.com/tidemarkdb/tidemark/internal/live/rules"
 	"github.com/tidemarkdb/tidemark/internal/perm/mapping"
 	"github.com/tidemarkdb/tidemark/internal/tenant"
 )
@@ -120,7 +121,8 @@ var errSilent = errors.New("failed")
 func (a *app) report(err error) int {
 	var problems config.Problems
 	var endpoints *tenant.ProblemsError
-	var rules mapping.Problems
+	var mapped mapping.Problems
+	var followed rules.Problems
 	var h hinted
 	var usage usageError
 	switch {
@@ -131,8 +133,10 @@ func (a *app) report(err error) int {
 		}
 	case errors.As(err, &endpoints):
 		a.printProblems(endpoints.Problems)
-	case errors.As(err, &rules):
-		a.printRules(rules)
+	case errors.As(err, &mapped):
+		a.printRules(mapped)
+	case errors.As(err, &followed):
+		a.printProblems(followed)
 	case errors.As(err, &usage):
 		fmt.Fprintf(a.stderr, "error: %v\n", err)
 		return exitUsage

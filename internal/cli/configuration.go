@@ -41,6 +41,13 @@ type settingFlags struct {
 	Keys        *string `name:"permissions.keys" placeholder:"KEYS" help:"Bearer tokens that open permissions, with commas in between; better in the file or a variable."`
 	Mapping     *string `name:"permissions.mapping" placeholder:"FILE" help:"Which rows of your tables are relationships."`
 	Writers     *string `name:"permissions.connections" placeholder:"N" help:"Connections that write relationships (8)."`
+	LiveDir     *string `name:"live.dir" placeholder:"DIR" help:"Folder of what followers need after a restart (./tidemark-data)."`
+	LiveTables  *string `name:"live.tables" placeholder:"FILE" help:"Which tables may be followed; without it, only endpoints may."`
+	LiveLog     *string `name:"live.max-log" placeholder:"SIZE" help:"Disk for the changes of these tables (1GiB)."`
+	LiveChunk   *string `name:"live.chunk-size" placeholder:"SIZE" help:"About how much one response to a follower holds (10KB)."`
+	LiveDelete  *string `name:"live.allow-delete" placeholder:"BOOL" help:"Let clients end shapes (false)."`
+	LiveSecrets *string `name:"live.secrets" placeholder:"SECRETS" help:"What opens everything to a follower, with commas in between; better in the file or a variable."`
+	LiveKey     *string `name:"live.account-key" placeholder:"KEY" help:"Key of the tokens that bind a follower to an account; better in the file or a variable."`
 }
 
 // given returns the flags of the command line by name.

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/tidemarkdb/tidemark/internal/config"
+	"github.com/tidemarkdb/tidemark/internal/live/rules"
 	"github.com/tidemarkdb/tidemark/internal/perm/mapping"
 	"github.com/tidemarkdb/tidemark/internal/query"
 	"github.com/tidemarkdb/tidemark/internal/setup"
@@ -95,6 +96,15 @@ func requirements(ctx context.Context, conn *pgx.Conn, cfg *config.Config, endpo
 		Publication: cfg.Publication, Slot: cfg.Slot, Tables: tables(endpoints),
 		ReplicaIdentity: setup.ReplicaIdentity(cfg.ReplicaIdentity), Permissions: cfg.Listen.GRPC != "",
 	}
+	if cfg.Live.Tables != "" {
+		f, err := rules.Load(cfg.Live.Tables)
+		if err != nil {
+			return in, err
+		}
+		for i := range f.Rules {
+			in.Followed = append(in.Followed, setup.Table{Schema: f.Rules[i].Schema, Name: f.Rules[i].Table})
+		}
+	}
 	if !in.Permissions || cfg.Permissions.Mapping == "" {
 		return in, nil
 	}
@@ -125,10 +135,14 @@ func (a *app) printProblems(problems []query.Problem) {
 	}
 }
 
-// number writes a count with its noun.
-func number(n int, noun string) string {
-	if n == 1 {
+// number writes a count with its noun, whose plural is given where it is not
+// made with an s.
+func number(n int, noun string, plural ...string) string {
+	switch {
+	case n == 1:
 		return "1 " + noun
+	case plural != nil:
+		return fmt.Sprintf("%d %s", n, plural[0])
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -1,11 +1,16 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tidemarkdb/tidemark/internal/config"
+	"github.com/tidemarkdb/tidemark/internal/live/rules"
 	"github.com/tidemarkdb/tidemark/internal/setup"
 )
 
@@ -36,6 +41,13 @@ func (c *doctorCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	followed, err := followedProblems(a.ctx, conn, cfg)
+	if err != nil {
+		return err
+	}
+	for _, p := range followed {
+		report.Findings = append(report.Findings, setup.Finding{Severity: setup.Error, Code: "followed", What: p.String()})
+	}
 	for _, p := range problems {
 		report.Findings = append(report.Findings, setup.Finding{Severity: setup.Error, Code: "endpoint", What: p.String()})
 	}
@@ -62,6 +74,20 @@ func (c *doctorCmd) Run(a *app) error {
 		fmt.Fprintln(a.stdout, "\nready to serve")
 	}
 	return nil
+}
+
+// followedProblems are those of the tables that may be followed, less what init
+// sees to.
+func followedProblems(ctx context.Context, conn *pgx.Conn, cfg *config.Config) (rules.Problems, error) {
+	if cfg.Live.Tables == "" {
+		return nil, nil
+	}
+	f, err := rules.Load(cfg.Live.Tables)
+	if err != nil {
+		return nil, err
+	}
+	problems, _, err := f.Check(ctx, conn, "")
+	return problems, err
 }
 
 // printFindings writes findings with what to type below each.

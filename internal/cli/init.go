@@ -50,7 +50,7 @@ func (c *initCmd) Run(a *app) error {
 	}
 	fmt.Fprintf(a.stdout, "%s, database %s, role %s, %s\n", report.Server, report.Database, report.User,
 		number(len(endpoints), "endpoint"))
-	if len(endpoints) == 0 && !in.Permissions {
+	if len(endpoints) == 0 && !in.Permissions && in.Followed == nil {
 		fmt.Fprintf(a.stdout, "There are no endpoint files in %s yet: no table is published.\n", cfg.Endpoints)
 	}
 	var outcome []setup.Finding

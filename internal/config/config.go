@@ -3,8 +3,8 @@
 //
 // A setting given twice is taken from the first of flag, variable, file,
 // default. Load reports every problem at once, each with the line, variable or
-// flag that it stands in. A Config holds the database's password and the keys of
-// permissions but never prints them.
+// flag that it stands in. A Config holds the database's password, the keys of
+// permissions and the secrets of followers but never prints them.
 package config
 
 import (
@@ -35,6 +35,7 @@ type Config struct {
 	Fill            Fill
 	Audit           Audit
 	Permissions     Permissions
+	Live            Live
 }
 
 // Listen says where tidemark serves.
@@ -89,33 +90,68 @@ type Permissions struct {
 	Connections int     // that write relationships and schema
 }
 
+// Live says how tables and endpoints are followed.
+type Live struct {
+	// Dir is the folder of what followers need after a restart; it is made when
+	// it is first needed.
+	Dir         string
+	Tables      string  // file of the tables that may be followed; empty: only endpoints may
+	MaxLog      int64   // bytes of these tables' changes that are kept
+	ChunkSize   int64   // bytes of a response, about
+	AllowDelete bool    // clients may end shapes
+	Secrets     Secrets // that open everything; with neither these nor AccountKey nothing is asked
+	// AccountKey is the key by which tokens are signed that bind a subscriber to
+	// an account.
+	AccountKey Secret
+}
+
+// Secret is a text that is not printed.
+type Secret string
+
+// String says no more than whether there is one.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return hidden
+}
+
+// GoString keeps %#v from printing it.
+func (s Secret) GoString() string { return s.String() }
+
+// hidden stands for what is not printed.
+const hidden = "xxxxx"
+
 // Secrets are texts that are not printed.
 type Secrets []string
 
 // String tells how many there are.
 func (s Secrets) String() string {
-	hidden := make([]string, len(s))
-	for i := range hidden {
-		hidden[i] = "xxxxx"
+	each := make([]string, len(s))
+	for i := range each {
+		each[i] = hidden
 	}
-	return strings.Join(hidden, ",")
+	return strings.Join(each, ",")
 }
 
 // GoString keeps %#v from printing them.
 func (s Secrets) GoString() string { return s.String() }
 
-// Redacted returns a copy whose Database has no password and whose keys are
-// hidden.
+// Redacted returns a copy whose Database has no password and whose keys and
+// secrets are hidden.
 func (c Config) Redacted() Config {
 	c.Database = RedactDatabase(c.Database)
-	if c.Permissions.Keys != nil {
-		c.Permissions.Keys = strings.Split(c.Permissions.Keys.String(), ",")
+	for _, s := range []*Secrets{&c.Permissions.Keys, &c.Live.Secrets} {
+		if *s != nil {
+			*s = strings.Split(s.String(), ",")
+		}
 	}
+	c.Live.AccountKey = Secret(c.Live.AccountKey.String())
 	return c
 }
 
 // String formats the configuration as a file that Load would read, without
-// the password and the keys.
+// the password, keys and secrets.
 func (c Config) String() string {
 	c = c.Redacted()
 	var b strings.Builder

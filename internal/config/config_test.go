@@ -25,7 +25,7 @@ func load(t *testing.T, file string, flags map[string]string, env ...string) (*C
 		return nil, strings.ReplaceAll(err.Error(), dir+string(filepath.Separator), "")
 	}
 	c.File = strings.TrimPrefix(c.File, dir+string(filepath.Separator))
-	for _, p := range []*string{&c.Endpoints, &c.Listen.TLSCert, &c.Listen.TLSKey, &c.Permissions.Mapping} {
+	for _, p := range []*string{&c.Endpoints, &c.Listen.TLSCert, &c.Listen.TLSKey, &c.Permissions.Mapping, &c.Live.Dir, &c.Live.Tables} {
 		*p = strings.ReplaceAll(*p, dir, "DIR")
 	}
 	return c, ""
@@ -43,6 +43,7 @@ cache: { max_memory: 512MiB, ttl: 24h }
 fill: { max_connections: 8, statement_timeout: 10s, queue: 10000, batch: 100, refill: true }
 audit: { per_minute: 60 }
 permissions: { keys: , mapping: , connections: 8 }
+live: { dir: ./tidemark-data, tables: , max_log: 1GiB, chunk_size: 10KB, allow_delete: false, secrets: , account_key: }
 `
 
 func defaults() *Config {
@@ -61,6 +62,7 @@ func defaults() *Config {
 		Audit: Audit{PerMinute: 60},
 
 		Permissions: Permissions{Connections: 8},
+		Live:        Live{Dir: "DIR/tidemark-data", MaxLog: 1 << 30, ChunkSize: 10_000},
 	}
 }
 
@@ -141,6 +143,16 @@ func TestLoad(t *testing.T) {
 			name: "keys as one text", file: "permissions: {keys: 'a, b'}\n", env: []string{"TIDEMARK_LISTEN_GRPC=:1"},
 			want: change(func(c *Config) {
 				c.Listen.GRPC, c.Permissions.Keys = ":1", []string{"a", "b"}
+			}),
+		},
+		{
+			name: "live", file: "live:\n  dir: /srv/live\n  tables: live.yaml\n  max_log: 2MiB\n  chunk_size: 1MB\n  secrets: [one, two]\n",
+			env: []string{"TIDEMARK_LIVE_ALLOW_DELETE=true", "TIDEMARK_LIVE_ACCOUNT_KEY=" + strings.Repeat("k", 32)},
+			want: change(func(c *Config) {
+				c.Live = Live{
+					Dir: "/srv/live", Tables: "DIR/live.yaml", MaxLog: 2 << 20, ChunkSize: 1_000_000, AllowDelete: true,
+					Secrets: []string{"one", "two"}, AccountKey: Secret(strings.Repeat("k", 32)),
+				}
 			}),
 		},
 		{
@@ -290,6 +302,16 @@ TIDEMARK_FILL_MAX_CONNECTIONS: found "many", want a whole number from 1 to 10000
 			want: `tidemark.yaml:2: permissions.keys: found a list, want one value`,
 		},
 		{
+			name: "a key for tokens that is too short is not repeated", file: "live:\n  account_key: hunter2\n", env: []string{databaseURL},
+			want: `tidemark.yaml:2: live.account_key: want at least 32 bytes, such as those of: openssl rand -hex 32`,
+		},
+		{
+			name: "sizes out of bounds", file: "live:\n  max_log: 1KB\n  chunk_size: 1GB\n  dir: ''\n", env: []string{databaseURL},
+			want: `tidemark.yaml:2: live.max_log: found "1KB", want at least 1MiB
+tidemark.yaml:3: live.chunk_size: found "1GB", want at most 64MiB
+tidemark.yaml:4: live.dir: found "", want a folder, such as ./tidemark-data`,
+		},
+		{
 			name: "one address for both", flags: map[string]string{"listen.admin": "127.0.0.1:8080"}, env: []string{databaseURL},
 			want: `--listen.admin: listen.admin: found "127.0.0.1:8080", want another address than listen.http`,
 		},
@@ -352,13 +374,17 @@ func TestPasswordIsNeverPrinted(t *testing.T) {
 }
 
 func TestKeysAreNeverPrinted(t *testing.T) {
-	c, problems := load(t, "", map[string]string{"permissions.keys": "hunter2,tiger3"}, databaseURL)
+	c, problems := load(t, "", map[string]string{
+		"permissions.keys": "hunter2,tiger3", "live.secrets": "hunter2,tiger3",
+		"live.account-key": strings.Repeat("hunter2", 5),
+	}, databaseURL)
 	if problems != "" {
 		t.Fatal(problems)
 	}
 	for _, text := range []string{
 		c.String(), fmt.Sprint(c), fmt.Sprintf("%v %+v %#v", *c, *c, *c), fmt.Sprintf("%v %#v", c.Permissions, c.Permissions),
-		strings.Join(c.Redacted().Permissions.Keys, ","),
+		fmt.Sprintf("%v %+v %#v", c.Live, c.Live, c.Live),
+		strings.Join(c.Redacted().Permissions.Keys, ","), strings.Join(c.Redacted().Live.Secrets, ","),
 	} {
 		if strings.Contains(text, "hunter2") || strings.Contains(text, "tiger3") || !strings.Contains(text, "xxxxx,xxxxx") {
 			t.Errorf("printed as %s", text)

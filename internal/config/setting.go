@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"regexp"
 	"strconv"
@@ -105,17 +106,7 @@ var settings = []setting{
 	period("consistency.revision_quantization_interval", "5s", positive,
 		func(c *Config) *time.Duration { return &c.Consistency.RevisionQuantizationInterval }),
 
-	{key: "cache.max_memory", def: "512MiB", set: func(c *Config, s string) error {
-		n, err := ParseSize(s)
-		if err != nil {
-			return errors.New("a size with a unit, such as 512MiB")
-		}
-		if n < 1<<20 {
-			return errors.New("at least 1MiB")
-		}
-		c.Cache.MaxMemory = n
-		return nil
-	}, get: func(c *Config) string { return FormatSize(c.Cache.MaxMemory) }},
+	size("cache.max_memory", "512MiB", "1MiB", "", func(c *Config) *int64 { return &c.Cache.MaxMemory }),
 	period("cache.ttl", "24h", positive,
 		func(c *Config) *time.Duration { return &c.Cache.TTL }),
 
@@ -130,7 +121,7 @@ var settings = []setting{
 
 	{
 		key: "permissions.keys", list: true, secret: true,
-		set: optional(setKeys),
+		set: secrets("keys", func(c *Config) *Secrets { return &c.Permissions.Keys }),
 		get: func(c *Config) string { return strings.Join(c.Permissions.Keys, ",") },
 	},
 	{
@@ -139,7 +130,38 @@ var settings = []setting{
 		get: func(c *Config) string { return c.Permissions.Mapping },
 	},
 	number("permissions.connections", 8, 1, 1000, func(c *Config) *int { return &c.Permissions.Connections }),
+
+	{key: "live.dir", def: "./tidemark-data", path: true, set: func(c *Config, s string) error {
+		if s == "" {
+			return errors.New("a folder, such as ./tidemark-data")
+		}
+		c.Live.Dir = s
+		return nil
+	}, get: func(c *Config) string { return c.Live.Dir }},
+	{
+		key: "live.tables", path: true,
+		set: func(c *Config, s string) error { c.Live.Tables = s; return nil },
+		get: func(c *Config) string { return c.Live.Tables },
+	},
+	size("live.max_log", "1GiB", "1MiB", "", func(c *Config) *int64 { return &c.Live.MaxLog }),
+	size("live.chunk_size", "10KB", "1KB", "64MiB", func(c *Config) *int64 { return &c.Live.ChunkSize }),
+	boolean("live.allow_delete", false, func(c *Config) *bool { return &c.Live.AllowDelete }),
+	{
+		key: "live.secrets", list: true, secret: true,
+		set: secrets("secrets", func(c *Config) *Secrets { return &c.Live.Secrets }),
+		get: func(c *Config) string { return strings.Join(c.Live.Secrets, ",") },
+	},
+	{key: "live.account_key", secret: true, set: optional(func(c *Config, s string) error {
+		if len(s) < leastKey {
+			return fmt.Errorf("at least %d bytes, such as those of: openssl rand -hex 32", leastKey)
+		}
+		c.Live.AccountKey = Secret(s)
+		return nil
+	}), get: func(c *Config) string { return string(c.Live.AccountKey) }},
 }
+
+// leastKey is how long a key of HS256 has to be (RFC 7518, section 3.2).
+const leastKey = 32
 
 var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
 
@@ -205,6 +227,31 @@ func number(key string, def, least, most int, field func(*Config) *int) setting 
 	}
 }
 
+func size(key, def, least, most string, field func(*Config) *int64) setting {
+	from, _ := ParseSize(least)
+	to, err := ParseSize(most)
+	if err != nil {
+		to = math.MaxInt64
+	}
+	return setting{
+		key: key, def: def,
+		set: func(c *Config, s string) error {
+			n, err := ParseSize(s)
+			switch {
+			case err != nil:
+				return errors.New("a size with a unit, such as " + def)
+			case n < from:
+				return errors.New("at least " + least)
+			case n > to:
+				return errors.New("at most " + most)
+			}
+			*field(c) = n
+			return nil
+		},
+		get: func(c *Config) string { return FormatSize(*field(c)) },
+	}
+}
+
 func boolean(key string, def bool, field func(*Config) *bool) setting {
 	return setting{
 		key: key, def: strconv.FormatBool(def),
@@ -244,17 +291,19 @@ func optional(set func(*Config, string) error) func(*Config, string) error {
 	}
 }
 
-var key = regexp.MustCompile(`^[!-+\--~]+$`)
+var secret = regexp.MustCompile(`^[!-+\--~]+$`)
 
-// setKeys reads keys with commas in between. They have to pass through a header.
-func setKeys(c *Config, s string) error {
-	for k := range strings.SplitSeq(s, ",") {
-		if k = strings.TrimSpace(k); !key.MatchString(k) {
-			return errors.New("keys with commas in between, each of ASCII letters, digits and signs without spaces")
+// secrets reads texts with commas in between. They have to pass through a header.
+func secrets(noun string, field func(*Config) *Secrets) func(*Config, string) error {
+	return optional(func(c *Config, s string) error {
+		for k := range strings.SplitSeq(s, ",") {
+			if k = strings.TrimSpace(k); !secret.MatchString(k) {
+				return errors.New(noun + " with commas in between, each of ASCII letters, digits and signs without spaces")
+			}
+			*field(c) = append(*field(c), k)
 		}
-		c.Permissions.Keys = append(c.Permissions.Keys, k)
-	}
-	return nil
+		return nil
+	})
 }
 
 var units = []struct {

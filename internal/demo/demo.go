@@ -260,6 +260,10 @@ Ask for nothing older than that write, or for whatever is true now.
   curl -i -H 'Tidemark-Consistency: at_least_as_fresh; token="…"' %[1]s/v1/orders/34996
   curl -i -H 'Tidemark-Consistency: fully_consistent' %[1]s/v1/orders/34996
 
+Follow an answer, or a table, as it changes.
+  curl -N -H 'Accept: text/event-stream' '%[1]s/v1/accounts/%[2]s/orders?limit=3'
+  curl -N '%[1]s/v1/shape?table=orders&offset=now&live=true&live_sse=true'
+
 Look inside.
   tidemark status%[4]s
   tidemark endpoints%[4]s

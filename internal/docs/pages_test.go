@@ -75,7 +75,7 @@ func same(t *testing.T, what, where string, code, page []string) {
 
 func TestProblems(t *testing.T) {
 	var code []string
-	for _, dir := range []string{"internal/httpapi", "internal/adminapi"} {
+	for _, dir := range []string{"internal/httpapi", "internal/liveapi", "internal/adminapi"} {
 		names, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(dir), "*.go"))
 		if err != nil {
 			t.Fatal(err)

@@ -79,7 +79,7 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 		MaxMemory: cfg.Cache.MaxMemory, TTL: cfg.Cache.TTL,
 		FillConnections: cfg.Fill.MaxConnections, StatementTimeout: cfg.Fill.StatementTimeout,
 		Queue: cfg.Fill.Queue, Batch: cfg.Fill.Batch, NoRefill: !cfg.Fill.Refill, AuditPerMinute: cfg.Audit.PerMinute,
-		Permissions: withPermissions, Logger: o.Log,
+		Permissions: withPermissions, Live: liveOptions(cfg), Logger: o.Log,
 	})
 	if err != nil {
 		return err
@@ -87,12 +87,19 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 	defer t.Close()
 	at := Addresses{HTTP: public.Addr().String(), Admin: admin.Addr().String()}
 	log := o.Log.With("http", scheme+"://"+at.HTTP, "admin", "http://"+at.Admin, "endpoints", len(t.Endpoints()))
-	var answers face = httpapi.NewFront(httpapi.New(t, o.Log), o.Log)
+	handler := httpapi.New(t, o.Log)
+	var waiting func() int
+	if cfg.Live.Dir != "" {
+		followers := newLiveFace(cfg, t, o.Log)
+		handler.Follow(followers)
+		waiting = followers.Waiting
+	}
+	var answers face = httpapi.NewFront(handler, o.Log)
 	if cert != nil {
-		answers = httpapi.Server(httpapi.New(t, o.Log), o.Log)
+		answers = httpapi.Server(handler, o.Log)
 	}
 	also := []func(context.Context){func(ctx context.Context) { reloads(ctx, t, o) }}
-	services := []service{listening{answers, public}, listening{httpapi.Server(adminapi.New(t, o.Log), o.Log), admin}}
+	services := []service{listening{answers, public}, listening{httpapi.Server(adminapi.New(t, waiting, o.Log), o.Log), admin}}
 	if permissions.rpc != nil {
 		at.GRPC, at.Gateway = permissions.addresses()
 		log = log.With("grpc", at.GRPC, "gateway", at.Gateway)
@@ -208,6 +215,9 @@ func reloads(ctx context.Context, t *tenant.Tenant, o Options) {
 }
 
 func reload(ctx context.Context, t *tenant.Tenant, log *slog.Logger) {
+	if err := t.ReloadTables(); err != nil {
+		log.Error("which tables may be followed could not be read again; what could be followed before stays", "err", err)
+	}
 	err := t.Reload(ctx)
 	var problems *tenant.ProblemsError
 	switch {

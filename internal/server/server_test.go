@@ -27,8 +27,6 @@ import (
 	"github.com/tidemarkdb/tidemark/internal/server"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
-
 type running struct {
 	t           *testing.T
 	http, admin string

@@ -63,8 +63,8 @@ func (p *planner) identity(t *table) (step *Step, ok bool) {
 			"%s has replica identity FULL, with which its UPDATE and DELETE fail once it is published: %s", t.SQL, unsafe)
 		return nil, false
 	}
-	full := p.mapped(t)
-	if t.Usable && p.in.ReplicaIdentity == Keep && !full {
+	full := p.wholeOldRow(t)
+	if t.Usable && p.in.ReplicaIdentity == Keep && full == "" {
 		return nil, true
 	}
 	s := Step{
@@ -76,12 +76,12 @@ func (p *planner) identity(t *table) (step *Step, ok bool) {
 		s.Denied = fmt.Sprintf("%s owns %s", t.Owner, t.SQL)
 	}
 	switch {
-	case full && unsafe != "":
-		p.add(Error, "mapped-identity", "",
-			"rows of %s mean relationships, so it needs replica identity FULL, which would make its UPDATE and DELETE fail: %s", t.SQL, unsafe)
+	case full != "" && unsafe != "":
+		p.add(Error, "needs-full", "",
+			"%s: %s, so it needs replica identity FULL, which would make its UPDATE and DELETE fail: %s", t.SQL, full, unsafe)
 		return nil, t.Usable
-	case full:
-		s.Why = "its rows mean relationships, and the log then says which one ends with an update or delete; it costs log volume"
+	case full != "":
+		s.Why = full + ", and the log then says what an update or delete ends; it costs log volume"
 		s.Essential = true
 	case t.Usable && unsafe != "":
 		p.add(Info, "identity-kept", "",

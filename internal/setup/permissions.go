@@ -54,15 +54,6 @@ WHERE n.nspname = 'tidemark' AND c.relname = ANY ($1)`, permissionTables, len(pe
 		Scan(&st.Denied, &o.Exists, &o.Owned, &o.Version)
 }
 
-// mapped reports whether rows of a table mean relationships.
-func (p *planner) mapped(t *table) bool {
-	if slices.Contains(p.in.Mapped, t.Name) {
-		return true
-	}
-	i := slices.IndexFunc(p.st.Tables, func(o *table) bool { return o.OID == t.Parent })
-	return i >= 0 && p.mapped(p.st.Tables[i])
-}
-
 // permissions plans the tables that relationships are kept in.
 func (p *planner) permissions() {
 	if !p.in.Permissions {

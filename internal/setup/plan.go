@@ -28,8 +28,9 @@ const (
 	stepPermissions = "permission tables"
 )
 
-// plan adds the steps, and findings about what no step can do.
-func (r *Report) plan(st *state, in Input) {
+// plan adds the steps, and findings about what no step can do. The absent tables
+// are to be followed once they are there.
+func (r *Report) plan(st *state, in Input, absent []Table) {
 	newer := st.Token.Version > objectsVersion || st.OnDDL.Version > objectsVersion || st.Permissions.Version > objectsVersion
 	if newer {
 		r.add(Info, "newer-objects", "", "the tidemark schema was made by a newer tidemark and is left as it is")
@@ -39,6 +40,7 @@ func (r *Report) plan(st *state, in Input) {
 	p := planner{Report: r, st: st, in: in}
 	p.publicationShape()
 	p.tables()
+	p.followable(absent)
 	p.permissions()
 	if !newer {
 		r.planTrigger(st) // last, because it is the one that is refused most

@@ -167,6 +167,9 @@ func (p *planner) addTable(t *table, rows []*table, identity map[uint32]string) 
 		Essential: true,
 		already:   "42710",
 	}
+	if p.within(t, p.in.Followed) {
+		s.Why = "its changes may be followed"
+	}
 	if p.after != "" {
 		s.After = append(s.After, p.after)
 	}

@@ -21,7 +21,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Table names a table that endpoints read.
+// Table names a table that is read or followed.
 type Table struct {
 	Schema, Name string
 }
@@ -49,6 +49,9 @@ type Input struct {
 	// of their partitions; they need FULL, whatever ReplicaIdentity says.
 	Permissions bool
 	Mapped      []Table
+	// Followed are the tables whose rows may be followed, or with an empty Name all
+	// of a schema. They need FULL too; one that is not there yet is no error.
+	Followed []Table
 	// LongTransaction is the age from which an open transaction is reported;
 	// one minute when zero.
 	LongTransaction time.Duration
@@ -166,6 +169,10 @@ func Inspect(ctx context.Context, conn *pgx.Conn, in Input) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("inspect the database: %w", err)
 	}
+	in, absent, err := withFollowed(ctx, conn, in)
+	if err != nil {
+		return nil, fmt.Errorf("inspect the database: %w", err)
+	}
 	st, err := readState(ctx, conn, in)
 	if err != nil {
 		return nil, fmt.Errorf("inspect the database: %w", err)
@@ -181,7 +188,7 @@ func Inspect(ctx context.Context, conn *pgx.Conn, in Input) (*Report, error) {
 	}
 	r.server(st)
 	r.rights(st)
-	r.plan(st, in)
+	r.plan(st, in, absent)
 	r.slot(st, in)
 	r.transactions(st, in)
 	return r, nil

@@ -37,6 +37,15 @@ func (t *Tenant) Connected(ctx context.Context, s feed.Session) error {
 	if t.perms != nil {
 		t.perms.Connected()
 	}
+	if t.tables != nil {
+		reason := ""
+		if fresh && old != nil {
+			reason = s.Reason
+		}
+		if err := t.tables.connected(ctx, s, reason); err != nil {
+			return err
+		}
+	}
 	t.heard.Store(time.Now().UnixNano())
 	t.silent.Store(false)
 	t.session.Store(&session{Session: s, connected: true, since: time.Now()})
@@ -61,7 +70,13 @@ func (t *Tenant) Apply(ctx context.Context, tx *change.Transaction) error {
 	if t.perms != nil {
 		t.perms.Apply(whole)
 	}
+	if t.tables != nil {
+		t.tables.apply(whole)
+	}
 	if redefined() {
+		if t.tables != nil {
+			t.tables.suspect.Store(true)
+		}
 		t.log.Info("a definition changed", "position", tx.End.String(), "xid", uint64(tx.XID))
 		t.replan.request()
 	}
@@ -75,7 +90,13 @@ func (t *Tenant) Apply(ctx context.Context, tx *change.Transaction) error {
 
 // Advance implements feed.Sink.
 func (t *Tenant) Advance(lsn revision.LSN) {
+	if t.tables != nil {
+		t.tables.cover(lsn)
+	}
 	t.store.Frontier().Advance(lsn)
+	if t.tables != nil {
+		t.tables.advance(lsn)
+	}
 	t.heard.Store(time.Now().UnixNano())
 }
 

@@ -221,8 +221,9 @@ func (t *Tenant) retrust(endpoint string, change func(*served) bool) {
 	if was == nil {
 		return
 	}
-	now := *was
-	if !change(&now) {
+	now := &served{file: was.file, endpoint: was.endpoint, tables: was.tables, why: was.why, broken: was.broken}
+	now.definition.Store(was.definition.Load())
+	if !change(now) {
 		return
 	}
 	now.group = t.newGroup(now.endpoint, was)
@@ -230,7 +231,7 @@ func (t *Tenant) retrust(endpoint string, change func(*served) bool) {
 	set.served, set.byName, set.of = nil, map[string]*served{}, map[*query.Endpoint]*served{}
 	for _, s := range old.served {
 		if s == was {
-			s = &now
+			s = now
 		}
 		set.add(s)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/internal/answer"
 	"github.com/tidemarkdb/tidemark/internal/catalog"
+	"github.com/tidemarkdb/tidemark/internal/live/follow"
 	"github.com/tidemarkdb/tidemark/internal/match"
 	"github.com/tidemarkdb/tidemark/internal/query"
 	"github.com/tidemarkdb/tidemark/internal/revision"
@@ -44,6 +46,9 @@ type served struct {
 	why    string
 	// broken says why the endpoint cannot be served since a definition changed.
 	broken []query.Problem
+	// definition is what its followers need to know; nil before the first comes.
+	definition atomic.Pointer[follow.Definition]
+	defining   sync.Mutex // held by who asks the database for it
 }
 
 // ProblemsError lists everything that is wrong with a folder of endpoints.
@@ -107,7 +112,8 @@ func (t *Tenant) Reload(ctx context.Context) error {
 // sameFile reports whether two readings of a file mean the same endpoint.
 func sameFile(a, b *query.File) bool {
 	return a.Path == b.Path && a.Route.Path == b.Route.Path && a.TTL == b.TTL && a.One == b.One &&
-		a.Volatile == b.Volatile && a.SQL == b.SQL && slices.Equal(a.Params, b.Params)
+		a.Volatile == b.Volatile && a.SQL == b.SQL && slices.Equal(a.Params, b.Params) &&
+		slices.Equal(a.Key, b.Key) && a.Account == b.Account
 }
 
 // swap makes a set the one that is served. Answers of groups that are not in it
@@ -310,6 +316,9 @@ func (t *Tenant) poll(ctx context.Context) {
 			return
 		}
 		t.log.Info("a definition changed, as a comparison shows")
+		if t.tables != nil {
+			t.tables.recheck()
+		}
 		t.store.Redefine()
 		t.replan.request()
 	})

@@ -86,11 +86,26 @@ func (t *Tenant) read(ctx context.Context, path, rawQuery string, req revision.R
 	if err != nil {
 		return Reply{}, err
 	}
+	r, s, b, err := t.serve(ctx, wait, pass, path, rawQuery)
+	if err != nil {
+		return Reply{}, err
+	}
+	if t.store.Frontier() != frontier {
+		return Reply{}, answer.ErrEpoch // its position would be one of another log
+	}
+	return Reply{
+		Reply: r, Endpoint: s.endpoint.Name, Key: b.Key, Token: t.token(frontier.Source, r.At, r.Exact),
+	}, nil
+}
+
+// serve answers what has passed the gate. wait bounds how long another analysis
+// is waited for.
+func (t *Tenant) serve(ctx, wait context.Context, pass revision.Passage, path, rawQuery string) (answer.Reply, *served, *query.Binding, error) {
 	for n := 0; ; n++ {
 		set := t.endpoints.Load()
 		s, b, err := set.bind(path, rawQuery)
 		if err != nil {
-			return Reply{}, err
+			return answer.Reply{}, nil, nil, err
 		}
 		q := t.query(set, s, b)
 		var r answer.Reply
@@ -104,19 +119,11 @@ func (t *Tenant) read(ctx context.Context, path, rawQuery string, req revision.R
 		}
 		if errors.Is(err, answer.ErrPlanOutdated) || n < maxOvertaken && overtaken(err) {
 			if err := t.awaitReplan(wait, set); err != nil {
-				return Reply{}, err
+				return answer.Reply{}, nil, nil, err
 			}
 			continue
 		}
-		if err != nil {
-			return Reply{}, err
-		}
-		if t.store.Frontier() != frontier {
-			return Reply{}, answer.ErrEpoch // its position would be one of another log
-		}
-		return Reply{
-			Reply: r, Endpoint: s.endpoint.Name, Key: b.Key, Token: t.token(frontier.Source, r.At, r.Exact),
-		}, nil
+		return r, s, b, err
 	}
 }
 

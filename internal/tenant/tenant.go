@@ -2,8 +2,10 @@
 // answer store, the gate, the endpoints and the connections that fill answers.
 //
 // A transaction enters at Apply and nowhere else. Its parts see it in this
-// order: the store (history, then the answers that it touches), permissions, then
-// the frontier, which wakes those who wait. Faces read through Hit and Read.
+// order: the store (history, then the answers that it touches), permissions, the
+// kept log and the shapes of tables, then the frontier, which wakes those who wait,
+// and the followers. Faces read through Hit and Read, and follow through Tables and
+// Answers.
 //
 // Open acquires, Run blocks and owns every goroutine, Close gives back.
 package tenant
@@ -25,6 +27,7 @@ import (
 	"github.com/tidemarkdb/tidemark/internal/answer"
 	"github.com/tidemarkdb/tidemark/internal/catalog"
 	"github.com/tidemarkdb/tidemark/internal/feed"
+	"github.com/tidemarkdb/tidemark/internal/live/follow"
 	"github.com/tidemarkdb/tidemark/internal/perm/postgres"
 	"github.com/tidemarkdb/tidemark/internal/revision"
 )
@@ -54,6 +57,8 @@ type Options struct {
 	PollInterval time.Duration
 	// Permissions are off if nil.
 	Permissions *PermissionOptions
+	// Live is what may be followed; nothing if nil.
+	Live *LiveOptions
 
 	Logger *slog.Logger
 }
@@ -72,6 +77,9 @@ type Tenant struct {
 
 	perms    *postgres.Backend // nil: permissions are off
 	permPool *pgxpool.Pool     // their writes
+
+	tables  *followedTables // nil: none may be followed
+	answers *follow.Hub     // nil: none may be followed
 
 	endpoints atomic.Pointer[endpointSet]
 	replan    replanner
@@ -163,10 +171,21 @@ func (t *Tenant) open(ctx context.Context) error {
 	if logConfig.ValidateConnect == nil {
 		logConfig.ValidateConnect = validatePrimary
 	}
+	if err := t.openPermissions(ctx); err != nil {
+		return err
+	}
+	if err := t.openTables(ctx); err != nil {
+		return err
+	}
+	t.openAnswers()
+	var flush func() (revision.LSN, error)
+	if t.tables != nil {
+		flush = t.tables.flush
+	}
 	t.feed = feed.New(feed.Options{
-		Config: logConfig, Slot: t.opts.Slot, Publication: t.opts.Publication, CreateSlot: true, Logger: t.log,
+		Config: logConfig, Slot: t.opts.Slot, Publication: t.opts.Publication, CreateSlot: true, Flush: flush, Logger: t.log,
 	}, t)
-	return t.openPermissions(ctx)
+	return nil
 }
 
 // validatePrimary accepts a connection to a primary. It asks by the simple
@@ -242,10 +261,17 @@ func setDefaults(o *Options) {
 func (t *Tenant) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return t.feed.Run(ctx) })
-	for _, loop := range []func(context.Context){
+	loops := []func(context.Context){
 		t.primary.run, t.nudge, t.watch, t.sweep, t.pin, t.poll, t.replanLoop, t.resolveUnknown, t.auditLoop,
 		t.runPermissions,
-	} {
+	}
+	if t.tables != nil {
+		loops = append(loops, t.tables.run, t.tables.serve)
+	}
+	if t.answers != nil {
+		loops = append(loops, t.answers.Run)
+	}
+	for _, loop := range loops {
 		g.Go(func() error {
 			loop(ctx)
 			return nil
@@ -260,6 +286,12 @@ func (t *Tenant) Run(ctx context.Context) error {
 // Close ends fills and gives connections back. Run must have returned.
 func (t *Tenant) Close() {
 	t.closed.Do(func() {
+		if t.tables != nil {
+			t.tables.close()
+		}
+		if t.answers != nil {
+			t.answers.Close()
+		}
 		t.store.Close()
 		t.pool.Close()
 		if t.permPool != nil {

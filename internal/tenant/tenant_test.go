@@ -25,6 +25,7 @@ type rig struct {
 	db     *pgtest.Database
 	tenant *tenant.Tenant
 	dir    string
+	kept   string // of what is followed
 	web    *httptest.Server
 	stop   func()
 }

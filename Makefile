@@ -14,7 +14,7 @@ PKG ?= ./...
 ARGS ?=
 
 # Those with concurrency in them, and the pure ones, which are quick.
-RACE := $(wildcard $(addprefix internal/,answer change feed live match perm pgoutput query revision tenant))
+RACE := $(wildcard $(addprefix internal/,answer change feed live liveapi match perm pgoutput query revision tenant))
 MAJORS := 14 15 16 17 18
 
 .PHONY: help
@@ -50,21 +50,22 @@ fuzz: ## run each fuzz function for FUZZTIME
 	FUZZTIME=$(FUZZTIME) scripts/fuzz
 
 .PHONY: soak
-soak: ## hold answers to Postgres for SOAK while everything goes wrong
+soak: ## hold answers, and then followers, to Postgres for SOAK each while everything goes wrong
 	bin=$$($(GO) run ./internal/pgtest/ensure) && \
-	TIDEMARK_PG_BIN=$$bin TIDEMARK_REQUIRE_PG=1 TIDEMARK_SOAK=$(SOAK) $(GO) test ./internal/oracle/ -run TestSoak -timeout 0 -v
+	TIDEMARK_PG_BIN=$$bin TIDEMARK_REQUIRE_PG=1 TIDEMARK_SOAK=$(SOAK) $(GO) test ./internal/oracle/ -run 'TestSoak|TestLiveSoak' -timeout 0 -v
 
 .PHONY: bench
 bench: ## the whole-system benchmarks
 	$(GO) run ./bench
 
-.PHONY: bench-precision bench-storm bench-scale bench-lobsters bench-permissions
+.PHONY: bench-precision bench-storm bench-scale bench-lobsters bench-permissions bench-live
 bench-precision: ## which answers a write touches, and which it changes
 bench-storm: ## one transaction of 100,000 rows under load
 bench-scale: ## a million answers beside a thousand
 bench-lobsters: ## a link board, against Postgres alone
 bench-permissions: ## checks, lookups and writes over gRPC; ARGS=-large: of ten million relationships
-bench-precision bench-storm bench-scale bench-lobsters bench-permissions: bench-%:
+bench-live: ## followers of tables and endpoints: latency, changes per second, memory
+bench-precision bench-storm bench-scale bench-lobsters bench-permissions bench-live: bench-%:
 	bin=$$($(GO) run ./internal/pgtest/ensure) && TIDEMARK_PG_BIN=$$bin $(GO) run ./bench $(ARGS) $*
 
 .PHONY: demo

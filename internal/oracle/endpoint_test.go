@@ -26,6 +26,8 @@ type endpoint struct {
 	cell      cell     // what it was composed from, or nil
 	params    []*param
 	asked     []*request
+	columns   []string // of its rows, where they are followed
+	account   string   // the one of columns that says whose a row is
 }
 
 type param struct {

@@ -12,7 +12,9 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -76,7 +78,11 @@ func (s *subject) start(ctx context.Context) error {
 // serve runs a tenant behind a listener until ctx ends.
 func serve(ctx context.Context, t *tenant.Tenant, l net.Listener, log *slog.Logger) error {
 	defer t.Close()
-	srv := httpapi.NewFront(httpapi.New(t, log), log)
+	handler := httpapi.New(t, log)
+	if t.Answers() != nil {
+		handler.Follow(liveFace(t, log))
+	}
+	srv := httpapi.NewFront(handler, log)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	err := t.Run(ctx)
@@ -133,6 +139,24 @@ func (s *subject) killChild() {
 	_ = cmd.Wait() // it was killed
 }
 
+// stopChild ends the process as an operator does.
+func (s *subject) stopChild() error {
+	s.mu.Lock()
+	cmd, stdin := s.child, s.stdin
+	s.child = nil
+	s.mu.Unlock()
+	if cmd == nil {
+		return nil
+	}
+	defer stdin.Close()
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	late := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+	defer late.Stop()
+	return cmd.Wait()
+}
+
 // signalChild reports whether there is a process to signal.
 func (s *subject) signalChild(sig os.Signal) bool {
 	s.mu.Lock()
@@ -159,7 +183,7 @@ func serveChild(text string) error {
 	if err := json.Unmarshal([]byte(text), &opts); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
 	go func() {
 		_, _ = bufio.NewReader(os.Stdin).ReadByte()

@@ -31,6 +31,8 @@ func runChild(ctx context.Context, args []string, in io.Reader, out, stderr io.W
 		childPrefix + "decode":   openDecode,
 		childPrefix + "answers":  openAnswers,
 		childPrefix + "tidemark": openCommand,
+		childPrefix + "live":     openLive,
+		childPrefix + "fan":      openFan,
 	}[args[0]]
 	if !ok {
 		return fmt.Errorf("unknown command %q", args[0])

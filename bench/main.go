@@ -47,6 +47,7 @@ var scenarios = []scenario{
 	{"scale", "a server with a million answers, beside one with a thousand", runScale},
 	{"lobsters", "a link board's readers and writers, against Postgres alone", runLobsters},
 	{"permissions", "checks, lookups and writes of permissions over gRPC", runPermissions},
+	{"live", "followers of tables and endpoints, against a loop that only decodes", runLive},
 }
 
 // options are the flags.
@@ -77,12 +78,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.IntVar(&o.rounds, "rounds", 5, "how often each contender takes its turn")
 	flags.DurationVar(&o.duration, "duration", 5*time.Second, "of one turn: hit, fully, lobsters, permissions")
 	flags.IntVar(&o.connections, "connections", 64, "clients at a time: hit, fully, lobsters, permissions")
-	flags.BoolVar(&o.pin, "pin", true, "keep the load generator on a CPU of its own: hit, fully, lobsters, permissions")
+	flags.BoolVar(&o.pin, "pin", true, "keep the load generator on a CPU of its own: hit, fully, lobsters, permissions, live")
 	flags.IntVar(&o.rows, "rows", 1_000_000, "of the large transaction: apply")
 	flags.IntVar(&o.answers, "answers", 1_000_000, "that are cached: memory, scale")
-	flags.IntVar(&o.commits, "commits", 500, "of one turn: visible")
+	flags.IntVar(&o.commits, "commits", 500, "of one turn: visible, live")
 	flags.BoolVar(&o.install, "install", true, "install nginx where it is missing, as root with apt-get: hit")
-	flags.BoolVar(&o.short, "short", false, "a few seconds of each, to see that it works: precision, storm, scale, lobsters, permissions")
+	flags.BoolVar(&o.short, "short", false, "a few seconds of each, to see that it works: precision, storm, scale, lobsters, permissions, live")
 	flags.StringVar(&o.server, "server", "", "the tidemark binary to measure; empty: built from this tree: precision, storm, scale, lobsters")
 	flags.IntVar(&o.writes, "writes", 20_000, "transactions: precision")
 	flags.BoolVar(&o.large, "large", false, "ten million relationships, loaded and checked: permissions")

@@ -193,3 +193,123 @@ func TestPartitions(t *testing.T) {
 		}
 	}
 }
+
+// Without triggers, the log does not tell of definitions: they are looked at now and
+// then, and what rows show is seen at once.
+func TestWithoutTriggers(t *testing.T) {
+	r := newRig(t, pgtest.DB(t), items, func(o *table.Options) { o.PollInterval = 50 * time.Millisecond })
+	r.db.Exec(t, "DROP EVENT TRIGGER tidemark_ddl; DROP EVENT TRIGGER tidemark_drop")
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	f := newFollower(r, live.Definition{Table: "items", Columns: []string{"id", "name"}})
+	if err := f.catchUp(ctx, r.settle()); err != nil {
+		t.Fatal(err)
+	}
+	for step, c := range []struct {
+		sql  string
+		ends bool
+	}{
+		{"ALTER TABLE items ADD more int", false},
+		{"ALTER TABLE items ALTER name TYPE varchar(99)", true},
+		{"UPDATE items SET name = 'x'", false},
+		{"ALTER TABLE items RENAME name TO other; UPDATE items SET other = 'y'; ALTER TABLE items RENAME other TO name", true},
+		{"ALTER TABLE items DROP name; ALTER TABLE items ADD name text DEFAULT 'z'", true},
+		{"TRUNCATE items", true},
+	} {
+		before := f.refetched
+		r.db.Exec(t, c.sql)
+		r.db.Exec(t, fmt.Sprintf("INSERT INTO items (id) VALUES (%d)", 1000+step))
+		r.until(c.sql, func() bool {
+			if err := f.catchUp(ctx, r.settle()); err != nil {
+				t.Fatal(err)
+			}
+			return f.refetched > before || !c.ends
+		})
+		compare(t, c.sql, f.rows.flat(), inPostgres(t, r.db.Conn(t), "SELECT id, name FROM items"))
+		if f.refetched > before+1 || t.Failed() {
+			t.Fatalf("%s: refetched %d times: %v", c.sql, f.refetched-before, f.why)
+		}
+	}
+}
+
+// What changed while nobody was there is seen at the start.
+func TestRedefinedMeanwhile(t *testing.T) {
+	r := newRig(t, pgtest.DB(t), items, nil)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	f := newFollower(r, live.Definition{Table: "items", Columns: []string{"id", "name", "m"}})
+	if err := f.catchUp(ctx, r.settle()); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		sql  string
+		ends bool
+	}{
+		{"ALTER TABLE items ADD more int; UPDATE items SET name = 'a'", false},
+		{"ALTER TYPE mood ADD VALUE 'glad'", false},
+		{"ALTER TYPE mood RENAME VALUE 'ok' TO 'fine'", true},
+		{"TRUNCATE items; INSERT INTO items (id) VALUES (1)", true},
+		{"ALTER TABLE items RENAME name TO x; UPDATE items SET x = 'b'; ALTER TABLE items RENAME x TO name", true},
+		{"ALTER TABLE items REPLICA IDENTITY DEFAULT; UPDATE items SET name = 'c'; ALTER TABLE items REPLICA IDENTITY FULL", true},
+		{"ALTER PUBLICATION pub OWNER TO postgres", true}, // it was written anew
+		{"DELETE FROM items", false},
+	} {
+		before := f.refetched
+		r.stop()
+		r.db.Exec(t, c.sql)
+		r.start()
+		if err := f.catchUp(ctx, r.settle()); err != nil {
+			t.Fatal(err)
+		}
+		compare(t, c.sql, f.rows.flat(), inPostgres(t, r.db.Conn(t), "SELECT id, name, m FROM items"))
+		if ended := f.refetched > before; ended != c.ends && !strings.Contains(c.sql, "OWNER") {
+			t.Errorf("%s: ended %v, want %v: %v", c.sql, ended, c.ends, f.why)
+		}
+	}
+}
+
+func TestRules(t *testing.T) {
+	r := newRig(t, pgtest.DB(t), items, func(o *table.Options) { o.Unused = time.Hour })
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	f := newFollower(r, live.Definition{Table: "items", Columns: []string{"id", "n"}})
+	check := func(sql string, ends bool) {
+		t.Helper()
+		before := f.refetched
+		if err := f.catchUp(ctx, r.settle()); err != nil {
+			t.Fatal(err)
+		}
+		compare(t, sql, f.rows.flat(), inPostgres(t, r.db.Conn(t), sql))
+		if (f.refetched > before) != ends {
+			t.Errorf("ended %v, want %v", !ends, ends)
+		}
+	}
+	check("SELECT id, n FROM items", false)
+	r.hub.SetRules([]table.Rule{{Schema: "public"}, {Schema: "other", Table: "x"}})
+	check("SELECT id, n FROM items", false)
+	r.hub.SetRules([]table.Rule{{Schema: "public", Table: "items", Where: "n > 4"}})
+	check("SELECT id, n FROM items WHERE n > 4", true)
+	r.stop()
+	r.start() // with the first rules
+	check("SELECT id, n FROM items", true)
+	r.hub.SetRules(nil)
+	var request *live.RequestError
+	if _, err := r.hub.Open(ctx, f.def, f.handle); !errors.As(err, &request) {
+		t.Error(err)
+	}
+	r.hub.SetRules([]table.Rule{{Schema: "public"}})
+	check("SELECT id, n FROM items", true)
+	// Nobody asks for it any more.
+	if n := r.hub.Status().Handles; n == 0 {
+		t.Error("no handles")
+	}
+	r.hub.Clean(30 * time.Minute)
+	if n := r.hub.Status().Handles; n == 0 {
+		t.Error("what is used was removed")
+	}
+	r.hub.Clean(2 * time.Hour)
+	if n := r.hub.Status().Handles; n != 0 {
+		t.Errorf("%d handles are left", n)
+	}
+	check("SELECT id, n FROM items", true)
+}

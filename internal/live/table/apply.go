@@ -2,6 +2,7 @@ package table
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/tidemarkdb/tidemark/internal/catalog"
 	"github.com/tidemarkdb/tidemark/internal/change"
@@ -78,6 +79,7 @@ func (h *Hub) Connected(source revision.Source, joined bool) {
 		h.applied = max(frontier.Load(), h.log.End())
 		h.source = source
 		h.delivered = frontier.Load()
+		h.suspects, h.suspected, h.since = nil, false, time.Now()
 		h.settled.Store(uint64(frontier.Load()))
 		h.visible.Swap(revision.NewFrontier(source, h.applied)).Fail(errSession)
 	}
@@ -92,6 +94,7 @@ func (h *Hub) Apply(tx *change.Transaction) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.unseen = append(h.unseen, unseen{tx.XID, tx.End})
+	delete(h.suspects, tx.XID)
 	if tx.End <= h.applied {
 		return nil
 	}

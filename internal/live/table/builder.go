@@ -20,6 +20,7 @@ type builder struct {
 
 	messages []byte
 	full     bool
+	limit    revision.LSN // as it was at first: what comes meanwhile is for the next batch
 }
 
 // build makes the batch, or returns one that somebody has made.
@@ -40,14 +41,16 @@ func (b *builder) build(ctx context.Context) (*live.Batch, error) {
 			s.mu.Unlock()
 			return nil, err
 		}
-		limit := s.limit()
-		if limit < s.snapshot.Upper {
-			s.mu.Unlock()
-			if err := s.hub.reach(ctx, s.snapshot.Upper); err != nil {
-				return nil, err
+		if b.limit < s.snapshot.Upper {
+			if b.limit = s.limit(); b.limit < s.snapshot.Upper {
+				s.mu.Unlock()
+				if err := s.hub.reach(ctx, s.snapshot.Upper); err != nil {
+					return nil, err
+				}
+				continue
 			}
-			continue
 		}
+		limit := b.limit
 		if turn == nil {
 			if found := s.find(b.after, limit); found != nil {
 				s.mu.Unlock()
@@ -137,18 +140,41 @@ func (b *builder) finish(limit revision.LSN) *live.Batch {
 			out.End = live.Offset{LSN: out.At, Index: live.Whole}
 		}
 	}
+	s.hub.batches.Add(1)
 	slot := s.madeNext
 	for i := range s.made {
 		if s.made[i].after == b.after && s.made[i].batch != nil {
 			slot = i
 		}
 	}
+	s.forget(slot)
+	if s.hub.crowded() {
+		return out
+	}
 	s.made[slot] = madeBatch{b.after, out}
+	s.hub.tailBytes.Add(int64(len(out.Messages)))
 	if slot == s.madeNext {
 		s.madeNext = (slot + 1) % len(s.made)
 	}
-	s.hub.batches.Add(1)
 	return out
+}
+
+// crowded reports whether there is no room in memory for more messages.
+func (h *Hub) crowded() bool { return h.tailBytes.Load() > h.opts.MaxTail }
+
+// forget forgets a batch that was made. mu is held.
+func (s *Shape) forget(slot int) {
+	if b := s.made[slot].batch; b != nil {
+		s.hub.tailBytes.Add(-int64(len(b.Messages)))
+		s.made[slot] = madeBatch{}
+	}
+}
+
+// forgetAll forgets all batches that were made. mu is held.
+func (s *Shape) forgetAll() {
+	for i := range s.made {
+		s.forget(i)
+	}
 }
 
 // search returns the first touch that may have messages after an offset. mu is held.
@@ -263,6 +289,19 @@ func (s *Shape) trim(to revision.LSN) {
 		case len(t.parts) > 0 && t.last().Compare(s.from) > 0:
 			s.from = t.last()
 		}
+	}
+	s.drop(n)
+}
+
+// relieve drops evaluated touches while there is too much in memory. mu is held.
+func (s *Shape) relieve() {
+	n := 0
+	for ; n < len(s.tail) && s.tail[n].done && s.hub.tailBytes.Load() > s.hub.opts.MaxTail; n++ {
+		if t := s.tail[n]; len(t.parts) > 0 && t.last().Compare(s.from) > 0 {
+			s.from = t.last()
+		}
+		s.hub.tailBytes.Add(-int64(len(s.tail[n].messages)))
+		s.tail[n].messages, s.tail[n].parts = nil, nil
 	}
 	s.drop(n)
 }

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/tidemarkdb/tidemark/internal/catalog"
 	"github.com/tidemarkdb/tidemark/internal/change"
 	"github.com/tidemarkdb/tidemark/internal/revision"
@@ -110,8 +108,13 @@ func (h *Hub) lookAgain(ctx context.Context) error {
 		}
 	}
 	h.told.Lock()
+	before := len(h.defines)
 	h.defines = slices.DeleteFunc(h.defines, func(d define) bool { return d.number <= defined })
+	held := len(h.defines) < before
 	h.told.Unlock()
+	if !held {
+		return nil
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, s := range h.shapes {

@@ -117,7 +117,7 @@ func (h *Hub) attempt(ctx context.Context, def *definition) (*Shape, error) {
 	snap := &snapshot{Source: frontier.Source, Mark: def.mark}
 	after, err := h.read(ctx, def, snap, w)
 	if err != nil {
-		return nil, err
+		return nil, h.blame(ctx, def, err)
 	}
 	// Neither the definition nor, since that shows in it, the file of the table is
 	// another than before the snapshot: nothing was truncated under it.
@@ -167,6 +167,18 @@ func (h *Hub) unchanged(ctx context.Context, def *definition) error {
 		return errOutdated
 	}
 	return nil
+}
+
+// blame returns the error of a statement, or that the definition has changed: then
+// Postgres's refusal is no fault of the request.
+func (h *Hub) blame(ctx context.Context, def *definition, err error) error {
+	var re *live.RequestError
+	if errors.As(err, &re) {
+		if changed := h.unchanged(ctx, def); changed != nil {
+			return changed
+		}
+	}
+	return err
 }
 
 // newHandle returns a handle that there has not been. Handles of one definition

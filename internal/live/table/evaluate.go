@@ -9,10 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/tidemarkdb/tidemark/internal/catalog"
 	"github.com/tidemarkdb/tidemark/internal/change"
 	"github.com/tidemarkdb/tidemark/internal/live"
-	"github.com/tidemarkdb/tidemark/internal/live/keep"
 	"github.com/tidemarkdb/tidemark/internal/match"
 	"github.com/tidemarkdb/tidemark/internal/query"
 	"github.com/tidemarkdb/tidemark/internal/revision"
@@ -201,6 +199,10 @@ func (s *Shape) evaluate(ctx context.Context, todo []*touch) error {
 		t.messages, t.parts, t.rec, t.at, t.done = made[i].messages, made[i].parts, nil, nil, true
 		s.hub.tailBytes.Add(int64(len(t.messages)))
 		s.grown.Add(int64(len(t.messages)))
+	}
+	if s.hub.crowded() {
+		s.forgetAll()
+		s.relieve()
 	}
 	return nil
 }

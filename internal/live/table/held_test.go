@@ -178,6 +178,105 @@ func TestHeldOverRestart(t *testing.T) {
 	compare(t, "Postgres", fresh.rows.flat(), inPostgres(t, db.Conn(t), "SELECT * FROM items"))
 }
 
+// Delivered while nothing was kept, and not visible yet.
+func TestHeldWhileNothingIsKept(t *testing.T) {
+	db := pgtest.Start(t, pgtest.Options{}).DB(t)
+	r := newRig(t, db, items, func(o *table.Options) { o.WaitTimeout = time.Second })
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	old := newFollower(r, live.Definition{Table: "items"})
+	if err := old.catchUp(ctx, r.settle()); err != nil {
+		t.Fatal(err)
+	}
+	idle := db.Conn(t) // writes to the table, and is not committing
+	if _, err := idle.Exec(ctx, "BEGIN; UPDATE items SET name = 'idle' WHERE id = 9"); err != nil {
+		t.Fatal(err)
+	}
+	released := hold(t, r, "INSERT INTO items (id, name) VALUES (1000, 'held')")
+	r.begin()
+	d := live.Definition{Table: "items", Where: "true"}
+	if _, err := r.hub.Open(ctx, d, ""); !errors.Is(err, live.ErrUnavailable) {
+		t.Errorf("a snapshot without the held commit: %v", err)
+	}
+	if _, err := r.hub.Subset(ctx, d, live.Subset{}); !errors.Is(err, live.ErrUnavailable) {
+		t.Errorf("a subset without the held commit: %v", err)
+	}
+	release(t, r, released)
+	fresh := newFollower(r, d)
+	if err := errors.Join(fresh.catchUp(ctx, r.settle()), old.catchUp(ctx, r.settle())); err != nil {
+		t.Fatal(err)
+	}
+	if old.refetched != 1 {
+		t.Errorf("refetched %d times", old.refetched)
+	}
+	if _, err := idle.Exec(ctx, "COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(fresh.catchUp(ctx, r.settle()), old.catchUp(ctx, r.settle())); err != nil {
+		t.Fatal(err)
+	}
+	compare(t, "two followers", fresh.rows.flat(), old.rows.flat())
+	compare(t, "Postgres", fresh.rows.flat(), inPostgres(t, db.Conn(t), "SELECT * FROM items"))
+}
+
+// Nobody is told of what follows a change of definitions that nobody could look at.
+func TestHeldDefinition(t *testing.T) {
+	db := pgtest.Start(t, pgtest.Options{}).DB(t)
+	r := newRig(t, db, items+"CREATE TYPE colour AS ENUM ('red')", nil)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, db.DSN()+"&synchronous_commit=local")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	for _, c := range []struct {
+		sql  string
+		ends bool
+	}{
+		{"ALTER TYPE mood RENAME VALUE 'ok' TO 'fine'", true},
+		{"ALTER TYPE colour RENAME VALUE 'red' TO 'blue'", false},
+	} {
+		f := newFollower(r, live.Definition{Table: "items"})
+		if err := f.catchUp(ctx, r.settle()); err != nil {
+			t.Fatal(err)
+		}
+		s, err := r.hub.Open(ctx, f.def, f.handle)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := r.hub.Visible()
+		released := hold(t, r, c.sql)
+		if _, err := conn.Exec(ctx, "UPDATE items SET m = 'sad', n = n + 1 WHERE id = 1"); err != nil {
+			t.Fatal(err)
+		}
+		after := r.settle()
+		b, err := s.Next(ctx, f.offset)
+		if err != nil || !b.UpToDate || len(b.Messages) > 0 || b.At < before || b.At >= after {
+			t.Fatalf("%+v %v", b, err)
+		}
+		news := s.Changed(b.End)
+		select {
+		case <-news:
+			t.Fatal("woken by what nobody may be told")
+		case <-time.After(50 * time.Millisecond):
+		}
+		release(t, r, released)
+		select {
+		case <-news:
+		case <-ctx.Done():
+			t.Fatal("not woken")
+		}
+		if err := f.catchUp(ctx, r.settle()); err != nil {
+			t.Fatal(err)
+		}
+		if (f.refetched > 0) != c.ends {
+			t.Errorf("%s: refetched %d times", c.sql, f.refetched)
+		}
+		compare(t, c.sql, f.rows.flat(), inPostgres(t, conn, "SELECT * FROM items"))
+	}
+}
+
 // A crash of the server may take back what only a snapshot has seen.
 func TestServerCrash(t *testing.T) {
 	db := pgtest.Start(t, pgtest.Options{Settings: map[string]string{"wal_writer_delay": "10s", "fsync": "on"}}).DB(t)

@@ -55,8 +55,8 @@ func (h *Hub) open(ctx context.Context, d *live.Definition, handle string) (*Sha
 // that one can begin with, else a new one.
 func (h *Hub) shapeOf(ctx context.Context, def *definition, handle string) (*Shape, error) {
 	if hash, _ := splitHandle(handle); hash == def.hash {
-		if s := h.find(handle, def); s != nil && s.usable(false) {
-			return s, nil
+		if s, err := h.find(handle, def); err != nil || s != nil && s.usable(false) {
+			return s, err
 		}
 	}
 	h.mu.Lock()
@@ -66,8 +66,8 @@ func (h *Hub) shapeOf(ctx context.Context, def *definition, handle string) (*Sha
 	}
 	h.mu.Unlock()
 	if newest != "" {
-		if s := h.find(newest, def); s != nil && s.usable(true) {
-			return s, nil
+		if s, err := h.find(newest, def); err != nil || s != nil && s.usable(true) {
+			return s, err
 		}
 	}
 	return h.renew(ctx, def)
@@ -83,36 +83,36 @@ func (s *Shape) usable(begin bool) bool {
 }
 
 // find returns the shape of a handle of a definition, from disk if need be, or nil.
-func (h *Hub) find(handle string, def *definition) *Shape {
+func (h *Hub) find(handle string, def *definition) (*Shape, error) {
 	h.mu.Lock()
 	s, listed := h.shapes[handle], slices.Contains(h.handles[def.hash], handle)
 	source, session := h.source, h.session.Load()
 	h.mu.Unlock()
 	if s != nil {
 		s.used.Store(time.Now().Unix())
-		return s
+		return s, nil
 	}
 	if !listed {
-		return nil
+		return nil, nil
 	}
 	snap, err := readFile(h.path(handle))
 	s = &Shape{hub: h, handle: handle, def: def, snapshot: snap}
 	switch {
-	case err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, errDamaged):
-		return nil // it may be readable later
-	case err != nil:
+	case errors.Is(err, os.ErrNotExist) || errors.Is(err, errDamaged):
 		_ = h.end(s, errDamaged.Error()) // nobody follows it
-		return nil
+		return nil, nil
+	case err != nil:
+		return nil, diskError(err)
 	case snap.Source != source || !snap.Mark.fits(def.mark):
 		_ = h.end(s, errRedefined.Error())
-		return nil
+		return nil, nil
 	}
 	if !h.register(s, session) {
-		return nil
+		return nil, errOutdated // a new session, and perhaps another log
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.shapes[handle]
+	return h.shapes[handle], nil
 }
 
 // register enters a shape into the index, unless its handle has one there. It fails
@@ -165,7 +165,7 @@ func (h *Hub) retire(s *Shape) {
 	s.drop(len(s.tail))
 	s.from = live.Offset{LSN: ^revision.LSN(0), Index: live.Whole} // nothing is known, to those in the middle of Next
 	s.quiet = quiet{}
-	clear(s.made[:])
+	s.forgetAll()
 	s.rouseLocked()
 	s.mu.Unlock()
 }
@@ -233,9 +233,7 @@ func (h *Hub) forget(reason string) {
 		s.mu.Unlock()
 	}
 	for _, list := range h.handles {
-		for _, handle := range list {
-			h.doomed = append(h.doomed, handle)
-		}
+		h.doomed = append(h.doomed, list...)
 	}
 	h.handles = map[string][]string{}
 	h.wake, h.late, h.unseen, h.recent = nil, nil, nil, recent{}

@@ -197,7 +197,7 @@ func (w *writer) run(t testing.TB, db *pgtest.Database, done *atomic.Bool, pace 
 		if w.IntN(8) == 0 {
 			end = "ROLLBACK"
 		}
-		if _, err = conn.Exec(ctx, end); conn.IsClosed() {
+		if _, _ = conn.Exec(ctx, end); conn.IsClosed() {
 			return
 		}
 		if pace > 0 {

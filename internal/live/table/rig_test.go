@@ -53,12 +53,15 @@ type rig struct {
 	sessions atomic.Int64
 	epoch    uint64
 
+	sink   sync.Mutex // held over the calls of the feed
+	source revision.Source
+	seen   revision.LSN
+
 	mu      sync.Mutex
 	unknown map[revision.XID][]catalog.OID
 	// record is every transaction that this database committed, once.
 	record []*change.Transaction
 	last   revision.LSN
-	slow   func() // called before a transaction is applied
 }
 
 // triggers tell of definitions as tidemark's own do.
@@ -217,6 +220,9 @@ func (r *rig) inProgress(ctx context.Context) (map[revision.XID][]catalog.OID, e
 }
 
 func (r *rig) Connected(ctx context.Context, s feed.Session) error {
+	r.sink.Lock()
+	defer r.sink.Unlock()
+	r.source, r.seen = s.Source, s.Start
 	fresh := r.sessions.Load() == 0 || s.Epoch != r.epoch
 	r.epoch = s.Epoch
 	if fresh {
@@ -241,9 +247,8 @@ func (r *rig) Connected(ctx context.Context, s feed.Session) error {
 func (r *rig) Disconnected(error) {}
 
 func (r *rig) Apply(_ context.Context, tx *change.Transaction) error {
-	if r.slow != nil {
-		r.slow()
-	}
+	r.sink.Lock()
+	defer r.sink.Unlock()
 	r.mu.Lock()
 	delete(r.unknown, tx.XID)
 	if tx.End > r.last {
@@ -251,7 +256,7 @@ func (r *rig) Apply(_ context.Context, tx *change.Transaction) error {
 		r.record = append(r.record, whole(tx))
 	}
 	r.mu.Unlock()
-	if err := r.log.Append(tx, r.hub.Wanted); err != nil {
+	if err := r.log.Append(tx, func(*catalog.Relation) bool { return true }); err != nil {
 		r.t.Errorf("append: %v", err)
 	}
 	return r.hub.Apply(tx)
@@ -283,7 +288,21 @@ func whole(tx *change.Transaction) *change.Transaction {
 	return &out
 }
 
+// begin begins the kept log anew where the feed is, as after a failure of the disk.
+func (r *rig) begin() {
+	r.sink.Lock()
+	defer r.sink.Unlock()
+	if err := r.log.Restart(r.source, r.seen); err != nil {
+		r.t.Fatal(err)
+	}
+	r.hub.Connected(r.source, false)
+	r.hub.Advance(r.seen)
+}
+
 func (r *rig) Advance(lsn revision.LSN) {
+	r.sink.Lock()
+	defer r.sink.Unlock()
+	r.seen = lsn
 	r.log.Cover(lsn)
 	r.frontier.Load().Advance(lsn)
 	r.hub.Advance(lsn)
@@ -335,14 +354,6 @@ type message struct {
 }
 
 type rowSet map[string]map[string]*string
-
-func (s rowSet) clone() rowSet {
-	out := make(rowSet, len(s))
-	for k, v := range s {
-		out[k] = maps.Clone(v)
-	}
-	return out
-}
 
 // follower replays a shape and complains about everything that is not as it should be.
 type follower struct {

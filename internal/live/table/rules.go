@@ -2,9 +2,7 @@ package table
 
 import "reflect"
 
-// ruleOf returns the rule for a table: its own, or that of its schema.
-func (h *Hub) ruleOf(schema, name string) *Rule { return ruleIn(*h.rules.Load(), schema, name) }
-
+// ruleIn returns the rule for a table: its own, or that of its schema.
 func ruleIn(rules []Rule, schema, name string) *Rule {
 	var found *Rule
 	for i := range rules {

@@ -43,7 +43,7 @@ func (h *Hub) sweep(now time.Time, mark revision.LSN) revision.LSN {
 		if s.gone() != nil {
 			truncated = append(truncated, s)
 		}
-		clear(s.made[:])
+		s.forgetAll()
 		s.trim(mark)
 		s.mu.Unlock()
 	}

@@ -180,6 +180,10 @@ type Hub struct {
 	late    []*Shape            // whose upper bound is not visible
 	recent  recent
 	unseen  []unseen // delivered, and perhaps not visible to queries
+	// suspects are listed when they are needed first after since.
+	suspects  map[revision.XID][]catalog.OID
+	suspected bool
+	since     time.Time
 	// delivered is up to where this process has been given the log.
 	delivered  revision.LSN
 	lastHandle uint64

@@ -38,7 +38,7 @@ FROM wanted JOIN pg_catalog.pg_type t ON t.oid = wanted.oid`
 // ColumnsSQL reads the columns of the table $1 (oid), one ColumnRow for each
 // row, in the order of the table.
 const ColumnsSQL = `SELECT a.attname::text, a.atttypid, a.atttypmod, a.attndims::int4, a.attnotnull, a.attgenerated <> '',
-	coalesce((SELECT pg_catalog.array_position(i.indkey::int2[], a.attnum) + 1 - pg_catalog.array_lower(i.indkey::int2[], 1)
+	coalesce((SELECT pg_catalog.array_position((i.indkey::int2[])[0:i.indnkeyatts - 1], a.attnum)
 		FROM pg_catalog.pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary), 0)::int4
 FROM pg_catalog.pg_attribute a
 WHERE a.attrelid = $1::pg_catalog.oid AND a.attnum > 0 AND NOT a.attisdropped

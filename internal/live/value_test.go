@@ -332,6 +332,20 @@ func columnsOf(t testing.TB, conn *pgx.Conn, table string) ([]ColumnRow, []*Type
 	return columns, types
 }
 
+// Columns that a primary key's index only carries along are not of the key.
+func TestKeyColumns(t *testing.T) {
+	conn := pgtest.DB(t).Conn(t)
+	if _, err := conn.Exec(context.Background(), `CREATE TABLE k (a int, b int, c int, d int, PRIMARY KEY (c, a) INCLUDE (b))`); err != nil {
+		t.Fatal(err)
+	}
+	columns, _ := columnsOf(t, conn, "k")
+	for i, want := range []int32{2, 0, 1, 0} {
+		if columns[i].Key != want {
+			t.Errorf("column %s: %d, want %d", columns[i].Name, columns[i].Key, want)
+		}
+	}
+}
+
 // Random values of every kind of type: what the log says and what an answer says
 // is given the form that Postgres prints with IntervalStyle iso_8601.
 func TestValuesAsPostgresPrintsThem(t *testing.T) {

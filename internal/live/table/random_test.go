@@ -551,15 +551,15 @@ func TestRandom(t *testing.T) {
 	seed := uint64(time.Now().UnixNano()) % 1e6
 	small := func(o *table.Options) { o.ChunkBytes = 1 }
 	for name, sc := range map[string]scenario{
-		"plain":            {writers: 4, followers: 30, length: 6 * time.Second},
-		"tiny":             {writers: 2, followers: 10, length: 5 * time.Second, pace: 30 * time.Millisecond, options: small, sweep: true, scan: 1},
-		"huge":             {writers: 2, followers: 12, length: 8 * time.Second, huge: true, scan: 2, sweep: true, pace: 10 * time.Millisecond, options: func(o *table.Options) { o.MaxTail = 100 << 10 }},
-		"truncate":         {writers: 3, followers: 16, length: 6 * time.Second, truncate: true, gone: true, scan: 3, pace: 3 * time.Millisecond, sweep: true},
-		"restart":          {writers: 3, followers: 16, length: 10 * time.Second, restarts: 5, pace: 5 * time.Millisecond, scan: 4},
-		"hold":             {writers: 6, followers: 20, length: 10 * time.Second, hold: true, pace: 3 * time.Millisecond},
-		"hold and restart": {writers: 6, followers: 16, length: 12 * time.Second, hold: true, restarts: 6, pace: 3 * time.Millisecond},
+		"plain":            {writers: 4, followers: 30, length: 4 * time.Second},
+		"tiny":             {writers: 2, followers: 10, length: 4 * time.Second, pace: 30 * time.Millisecond, options: small, sweep: true, scan: 1},
+		"huge":             {writers: 2, followers: 12, length: 5 * time.Second, huge: true, scan: 2, sweep: true, pace: 10 * time.Millisecond, options: func(o *table.Options) { o.MaxTail = 100 << 10 }},
+		"truncate":         {writers: 3, followers: 16, length: 4 * time.Second, truncate: true, gone: true, scan: 3, pace: 3 * time.Millisecond, sweep: true},
+		"restart":          {writers: 3, followers: 16, length: 7 * time.Second, restarts: 5, pace: 5 * time.Millisecond, scan: 4},
+		"hold":             {writers: 6, followers: 20, length: 7 * time.Second, hold: true, pace: 3 * time.Millisecond},
+		"hold and restart": {writers: 6, followers: 16, length: 9 * time.Second, hold: true, restarts: 6, pace: 3 * time.Millisecond},
 		"trim": {
-			writers: 4, followers: 16, length: 8 * time.Second, gone: true, sweep: true, scan: 5,
+			writers: 4, followers: 16, length: 5 * time.Second, gone: true, sweep: true, scan: 5,
 			keep: keep.Options{MaxBytes: 400 << 10, SegmentBytes: 40 << 10}, options: func(o *table.Options) { o.MaxTail = 20 << 10; o.ChunkBytes = 1000 },
 		},
 	} {

@@ -20,13 +20,18 @@ type reader struct {
 	scratch []byte
 	queue   []item // that Postgres has to decide
 	hint    hint
+	most    int          // of the queue
 	left    int          // transactions that it may go through
 	last    revision.LSN // that it went through
 	scanned revision.LSN
 }
 
-// maxQueue bounds the rows that wait for a question to Postgres.
-const maxQueue = 256
+// Bounds of the changes that wait for a question to Postgres. The first questions
+// are small: what the batch has no room for is asked again for the next.
+const (
+	leastQueue = 32
+	mostQueue  = 512
+)
 
 // readTurn is read, by a bounded number of readers at a time.
 func (r *reader) readTurn(ctx context.Context, to revision.LSN) (scanned revision.LSN, err error) {
@@ -150,7 +155,7 @@ func (r *reader) change(ctx context.Context, tx *keep.Tx, index uint64, c *chang
 		err = r.emit(&it)
 	} else {
 		it.c = clone(c)
-		if r.queue = append(r.queue, it); len(r.queue) == maxQueue {
+		if r.queue = append(r.queue, it); len(r.queue) >= max(leastQueue, r.most) {
 			err = r.flush(ctx)
 		}
 	}
@@ -199,7 +204,7 @@ func (r *reader) flush(ctx context.Context) error {
 		}
 	}
 	clear(r.queue)
-	r.queue = r.queue[:0]
+	r.queue, r.most = r.queue[:0], min(mostQueue, 2*max(leastQueue, r.most))
 	return nil
 }
 

@@ -280,7 +280,7 @@ func (h *Handler) end(ctx context.Context, q *request) error {
 		return live.ErrForbidden // others follow it, too
 	}
 	if q.def.Table == "" && q.handle == "" {
-		return bad(paramTable, "is missing, and so is handle")
+		return bad(paramTable, "the parameter table is missing, and so is handle")
 	}
 	if !h.o.AllowDelete {
 		return live.ErrNoShape

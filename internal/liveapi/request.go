@@ -146,7 +146,7 @@ func (h *Handler) parse(r *http.Request, values url.Values) (*request, error) {
 		return q, nil
 	}
 	if q.def.Table == "" {
-		return nil, bad(paramTable, "is missing")
+		return nil, bad(paramTable, "the parameter table is missing")
 	}
 	if err := restrict(&q.def); err != nil {
 		return nil, err

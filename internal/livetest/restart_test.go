@@ -37,7 +37,7 @@ func TestTrimmed(t *testing.T) {
 // TestRestart ends the server under running clients, and goes on writing meanwhile.
 func TestRestart(t *testing.T) {
 	play(t, "", scenario{
-		name: "restart", schema: items("lasting") + `CREATE TABLE scores (id int PRIMARY KEY, points int);
+		name: "restart", restarts: true, schema: items("lasting") + `CREATE TABLE scores (id int PRIMARY KEY, points int);
 			INSERT INTO scores SELECT i, i * 7 % 100 FROM generate_series(1, 50) i;`,
 		endpoints: map[string]string{"top.sql": "-- GET /v1/top\n-- key: id\nSELECT id, points FROM scores ORDER BY points DESC, id LIMIT 10\n"},
 		run: func(t *testing.T, w *world) {

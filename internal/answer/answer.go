@@ -100,6 +100,8 @@ type Group struct {
 	Name string
 	// Volatile answers are only for those who ask for no freshness.
 	Volatile bool
+	// Guarded answers are not for everybody: Hit does not serve them.
+	Guarded bool
 	// Batch is how many queries one Fill may have; 0 means 1.
 	Batch int
 	// Query makes the query of a key anew, for answers that are computed before

@@ -32,7 +32,7 @@ func (s *Store) Hit(key string, now time.Time) (*Version, *Entry, revision.LSN, 
 	}
 	f := s.Frontier()
 	e := s.find(key)
-	if e == nil || e.group.retired.Load() {
+	if e == nil || e.group.Guarded || e.group.retired.Load() {
 		return nil, nil, 0, nil
 	}
 	v, at := currentAt(f, e)

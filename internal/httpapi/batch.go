@@ -40,7 +40,7 @@ func (h *Handler) batch(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	parts, token, err := h.tenant.ReadTogether(r.Context(), uris, req)
+	parts, token, err := h.tenant.ReadTogether(h.trust(r.Context(), r), uris, req)
 	if err != nil {
 		h.fail(w, r, err)
 		return

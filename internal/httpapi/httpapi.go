@@ -122,12 +122,20 @@ func refuseMethod(w http.ResponseWriter, r *http.Request, allow, hint string) {
 	})
 }
 
+// trust lets those who have a secret read the rows of all accounts.
+func (h *Handler) trust(ctx context.Context, r *http.Request) context.Context {
+	if h.live != nil && h.live.Trusts(r.Header) {
+		return tenant.Trust(ctx)
+	}
+	return ctx
+}
+
 func (h *Handler) read(ctx context.Context, r *http.Request) (tenant.Reply, error) {
 	req, err := requirement(r.Header)
 	if err != nil {
 		return tenant.Reply{}, err
 	}
-	return h.tenant.Read(ctx, r.URL.EscapedPath(), r.URL.RawQuery, req)
+	return h.tenant.Read(h.trust(ctx, r), r.URL.EscapedPath(), r.URL.RawQuery, req)
 }
 
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {

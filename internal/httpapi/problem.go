@@ -40,6 +40,7 @@ type kind struct {
 // kinds maps errors to what clients are told. The first that matches counts.
 var kinds = []kind{
 	{tenant.ErrNoEndpoint, http.StatusNotFound, "no-endpoint", "No endpoint has this path", ""},
+	{tenant.ErrGuarded, http.StatusUnauthorized, "unauthorized", "A credential is needed", "send Authorization: Bearer with one of live.secrets; one account's rows can be followed with its token"},
 	{revision.ErrTokenMalformed, http.StatusBadRequest, "malformed-token", "The token is malformed", "pass a token exactly as it was received"},
 	{revision.ErrConsistencyMalformed, http.StatusBadRequest, "malformed-consistency", "The consistency level is malformed", ""},
 	{errSnapshot, http.StatusBadRequest, "malformed-snapshot", "The snapshot header is malformed", "send " + HeaderSnapshot + ": same, from the second request on with the " + HeaderToken + " of the first response, and no " + HeaderConsistency},

@@ -79,7 +79,8 @@ func Run(ctx context.Context, cfg *config.Config, o Options) error {
 		MaxMemory: cfg.Cache.MaxMemory, TTL: cfg.Cache.TTL,
 		FillConnections: cfg.Fill.MaxConnections, StatementTimeout: cfg.Fill.StatementTimeout,
 		Queue: cfg.Fill.Queue, Batch: cfg.Fill.Batch, NoRefill: !cfg.Fill.Refill, AuditPerMinute: cfg.Audit.PerMinute,
-		Permissions: withPermissions, Live: liveOptions(cfg), Logger: o.Log,
+		GuardAccounts: len(cfg.Live.Secrets) > 0 || cfg.Live.AccountKey != "",
+		Permissions:   withPermissions, Live: liveOptions(cfg), Logger: o.Log,
 	})
 	if err != nil {
 		return err

@@ -216,7 +216,9 @@ func (set *endpointSet) byFile(f *query.File) *served {
 }
 
 func (t *Tenant) newGroup(ep *query.Endpoint, was *served) *answer.Group {
-	g := &answer.Group{Name: ep.Name, Volatile: ep.Volatile, Counters: &answer.Counters{}}
+	g := &answer.Group{
+		Name: ep.Name, Volatile: ep.Volatile, Guarded: t.opts.GuardAccounts && ep.Account >= 0, Counters: &answer.Counters{},
+	}
 	if was != nil {
 		g.Counters = was.group.Counters
 	}

@@ -107,6 +107,9 @@ func (t *Tenant) serve(ctx, wait context.Context, pass revision.Passage, path, r
 		if err != nil {
 			return answer.Reply{}, nil, nil, err
 		}
+		if s.group.Guarded && !trusted(ctx) {
+			return answer.Reply{}, nil, nil, ErrGuarded
+		}
 		q := t.query(set, s, b)
 		var r answer.Reply
 		if pass.Level == revision.AtExactSnapshot {

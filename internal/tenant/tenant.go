@@ -55,6 +55,9 @@ type Options struct {
 	// PollInterval is how often definitions are compared where the database has
 	// no event trigger that reports them; 1 s.
 	PollInterval time.Duration
+	// GuardAccounts keeps answers with an account column, which hold the rows of all
+	// accounts, for those whose context has Trust.
+	GuardAccounts bool
 	// Permissions are off if nil.
 	Permissions *PermissionOptions
 	// Live is what may be followed; nothing if nil.

@@ -83,6 +83,8 @@ func (t *Tenant) parts(ctx context.Context, set *endpointSet, uris []string, nee
 			parts[i].Err = err
 		case s.endpoint.Volatile:
 			parts[i].Err = answer.ErrVolatile
+		case s.group.Guarded && !trusted(ctx):
+			parts[i].Err = ErrGuarded
 		default:
 			parts[i].Endpoint, parts[i].Key = s.endpoint.Name, b.Key
 			queries[i] = t.query(set, s, b)

@@ -1,6 +1,7 @@
 package table
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,8 +29,11 @@ type record struct {
 	bytes int64
 	// skips are the places in changes that have no number, see keep.Number.
 	skips []int
-	// changes is nil once the record was dropped for want of room.
+	// changes is nil once the record was dropped.
 	changes atomic.Pointer[[]change.Change]
+	// refs counts the touches that are to be evaluated, and who applies it.
+	refs       atomic.Int32
+	prev, next *record // of those that are held
 }
 
 // number returns the number of the change at a place.
@@ -46,21 +50,53 @@ func (r *record) number(at int) uint64 {
 
 // recent is the records that tails refer to, oldest first, within a budget.
 type recent struct {
-	records []*record
-	bytes   int64
+	mu          sync.Mutex
+	first, last *record
+	bytes       int64
 }
 
+// push adds a record, and drops the oldest that are beyond the budget.
 func (r *recent) push(rec *record, budget int64) {
-	r.records = append(r.records, rec)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if rec.prev = r.last; rec.prev != nil {
+		rec.prev.next = rec
+	} else {
+		r.first = rec
+	}
+	r.last = rec
 	r.bytes += rec.bytes
-	n := 0
-	for ; r.bytes > budget && n < len(r.records); n++ {
-		r.records[n].changes.Store(nil)
-		r.bytes -= r.records[n].bytes
+	for r.bytes > budget {
+		r.drop(r.first)
 	}
-	if n > 0 {
-		r.records = append([]*record(nil), r.records[n:]...)
+}
+
+// release drops a record that nobody refers to any more.
+func (r *recent) release(rec *record) {
+	if rec.refs.Add(-1) == 0 {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.drop(rec)
 	}
+}
+
+// drop drops a record, if it is held. mu is held.
+func (r *recent) drop(rec *record) {
+	if rec.changes.Swap(nil) == nil {
+		return
+	}
+	r.bytes -= rec.bytes
+	if rec.prev != nil {
+		rec.prev.next = rec.next
+	} else {
+		r.first = rec.next
+	}
+	if rec.next != nil {
+		rec.next.prev = rec.prev
+	} else {
+		r.last = rec.prev
+	}
+	rec.prev, rec.next = nil, nil
 }
 
 // Connected says that a session of the log begins, after the host and the kept log
@@ -106,6 +142,7 @@ func (h *Hub) Apply(tx *change.Transaction) error {
 	var rec *record
 	if tx.Spilled == nil && tx.Bytes <= maxHeld {
 		rec = &record{xid: tx.XID, end: tx.End, bytes: tx.Bytes + int64(len(tx.Changes))*128}
+		rec.refs.Store(1)
 	}
 	a := applying{hub: h, tx: tx, rec: rec}
 	at, visits := 0, 0
@@ -215,6 +252,7 @@ func (a *applying) finish() {
 	if used {
 		a.rec.changes.Store(&a.tx.Changes)
 		h.recent.push(a.rec, h.opts.MaxTail)
+		h.recent.release(a.rec)
 	}
 }
 
@@ -302,6 +340,7 @@ func (s *Shape) enter(tx *change.Transaction, rec *record) bool {
 	for i, at := range s.hit.at {
 		t.at[i] = int32(at)
 	}
+	rec.refs.Add(1)
 	s.tail = append(s.tail, t)
 	return true
 }

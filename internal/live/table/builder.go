@@ -310,6 +310,9 @@ func (s *Shape) relieve() {
 func (s *Shape) drop(n int) {
 	for _, t := range s.tail[:n] {
 		s.hub.tailBytes.Add(-int64(len(t.messages)))
+		if !t.done {
+			s.hub.recent.release(t.rec)
+		}
 	}
 	s.tail = slices.Delete(s.tail, 0, n)
 	if len(s.tail) == 0 && cap(s.tail) > 16 {

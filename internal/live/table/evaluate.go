@@ -140,12 +140,19 @@ func (s *Shape) evaluate(ctx context.Context, todo []*touch) error {
 		}
 		changes := t.rec.changes.Load()
 		if changes == nil {
-			if todo = todo[:i]; i == 0 {
+			if i == 0 {
+				for _, next := range todo[1:] {
+					if next.rec.changes.Load() != nil {
+						break
+					}
+					t = next
+				}
 				s.mu.Lock()
 				s.cut(t.end)
 				s.mu.Unlock()
 				return nil
 			}
+			todo = todo[:i]
 			break
 		}
 		for _, at := range t.at {
@@ -196,6 +203,7 @@ func (s *Shape) evaluate(ctx context.Context, todo []*touch) error {
 		if at := s.search(live.Offset{LSN: t.end}); at == len(s.tail) || s.tail[at] != t {
 			continue // cut off meanwhile
 		}
+		s.hub.recent.release(t.rec)
 		t.messages, t.parts, t.rec, t.at, t.done = made[i].messages, made[i].parts, nil, nil, true
 		s.hub.tailBytes.Add(int64(len(t.messages)))
 		s.grown.Add(int64(len(t.messages)))

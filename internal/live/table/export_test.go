@@ -1,8 +1,11 @@
 package table
 
 import (
+	"slices"
+	"testing"
 	"time"
 
+	"github.com/tidemarkdb/tidemark/internal/change"
 	"github.com/tidemarkdb/tidemark/internal/revision"
 )
 
@@ -25,3 +28,69 @@ func (h *Hub) Settle() (revision.LSN, error) {
 
 // SetScan sets how many transactions one shape reads alone. It comes first.
 func (h *Hub) SetScan(n int) { h.scan = n }
+
+// Recent returns how many transactions are held for tails, and their bytes.
+func (h *Hub) Recent() (n int, bytes int64) {
+	h.recent.mu.Lock()
+	defer h.recent.mu.Unlock()
+	for rec := h.recent.first; rec != nil; rec = rec.next {
+		n++
+	}
+	return n, h.recent.bytes
+}
+
+// A transaction is held until it was evaluated for all whom it touched, or until
+// there is no room for it.
+func TestRecent(t *testing.T) {
+	var r recent
+	var all []*record
+	push := func(refs int32) {
+		rec := &record{bytes: 10}
+		rec.changes.Store(&[]change.Change{})
+		rec.refs.Store(refs)
+		r.push(rec, 30)
+		all = append(all, rec)
+	}
+	check := func(want ...int) {
+		t.Helper()
+		var got, back []*record
+		for rec := r.first; rec != nil; rec = rec.next {
+			got = append(got, rec)
+		}
+		for rec := r.last; rec != nil; rec = rec.prev {
+			back = append(back, rec)
+		}
+		slices.Reverse(back)
+		if !slices.Equal(got, back) || len(got) != len(want) || r.bytes != int64(10*len(want)) {
+			t.Fatalf("%d records forwards, %d backwards, %d bytes; want %v", len(got), len(back), r.bytes, want)
+		}
+		for i, rec := range all {
+			if held := slices.Contains(want, i); held != (rec.changes.Load() != nil) || held != slices.Contains(got, rec) {
+				t.Fatalf("record %d is held: %v, want %v", i, !held, held)
+			}
+		}
+	}
+	for range 3 {
+		push(2)
+	}
+	check(0, 1, 2)
+	r.release(all[1])
+	check(0, 1, 2)
+	r.release(all[1])
+	check(0, 2)
+	push(1)
+	check(0, 2, 3)
+	push(1)
+	check(2, 3, 4) // without room for the oldest
+	r.release(all[0])
+	r.release(all[0]) // whose touches find out
+	check(2, 3, 4)
+	r.release(all[4])
+	check(2, 3)
+	r.release(all[3])
+	r.release(all[2])
+	r.release(all[2])
+	check()
+	push(1)
+	check(5)
+}

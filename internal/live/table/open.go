@@ -236,7 +236,7 @@ func (h *Hub) forget(reason string) {
 		h.doomed = append(h.doomed, list...)
 	}
 	h.handles = map[string][]string{}
-	h.wake, h.late, h.unseen, h.recent = nil, nil, nil, recent{}
+	h.wake, h.late, h.unseen = nil, nil, nil
 	h.names.reset()
 	h.told.Lock()
 	h.defines = nil

@@ -399,6 +399,10 @@ func (sc *scenario) play(t *testing.T) {
 	if refetched.Load() > 0 && !sc.gone {
 		t.Errorf("%d times a follower had to begin again", refetched.Load())
 	}
+	r.hub.Sweep(0, r.hub.Visible())
+	if n, bytes := r.hub.Recent(); n > 0 || bytes != 0 {
+		t.Errorf("%d transactions with %d bytes are held, and no tail refers to them", n, bytes)
+	}
 	if t.Failed() {
 		return
 	}

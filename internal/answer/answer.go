@@ -74,7 +74,7 @@ type Result struct {
 	// After is an insert position read once the query was done. A truncation or
 	// a changed definition that committed between the snapshot and the query
 	// shows in the result although the snapshot does not hold it; it ends at or
-	// before After.
+	// before After. Where nothing committed in between, After may be Upper.
 	After revision.LSN
 	// Deps are the dependencies of this very answer, or nil for those of its
 	// query, which hold at every snapshot.

@@ -25,6 +25,8 @@ type filling struct {
 	// variants are the numbers of the answers of each variant.
 	variants map[query.Variant][]int
 	res      answer.Result // what all have in common
+	snapshot string        // as the database wrote it
+	pinned   bool          // it is one of before
 	size     int
 }
 
@@ -111,7 +113,7 @@ func (f *filling) run(ctx context.Context, conn *pgconn.PgConn, pin *answer.Pin)
 	own := conn.CustomData()["tidemark"].(*fillConn) // set by prepareFill
 	b := &batch{conn: conn, own: own}
 	b.add(stmtBegin, nil)
-	if pin != nil {
+	if f.pinned = pin != nil; f.pinned {
 		b.ExecParams("SET TRANSACTION SNAPSHOT "+quoteLiteral(pin.ID), nil, nil, nil, nil)
 		b.readers = append(b.readers, nil)
 	}
@@ -144,14 +146,8 @@ func (f *filling) run(ctx context.Context, conn *pgconn.PgConn, pin *answer.Pin)
 			return err
 		}
 	}
-	b.add(stmtAfter, func(r *pgconn.ResultReader) (err error) {
-		if !r.NextRow() {
-			return errors.New("the position is missing")
-		}
-		f.res.After, err = revision.ParseLSN(string(r.Values()[0]))
-		return err
-	})
 	b.add(stmtCommit, nil)
+	b.add(stmtAfter, f.readAfter)
 	if err := b.run(ctx); err != nil {
 		return err
 	}
@@ -240,13 +236,29 @@ func (f *filling) readSnapshot(r *pgconn.ResultReader) (err error) {
 		return errors.New("the snapshot is missing")
 	}
 	v := r.Values()
-	if f.res.Snapshot, err = revision.ParseSnapshot(string(v[0])); err != nil {
+	f.snapshot = string(v[0])
+	if f.res.Snapshot, err = revision.ParseSnapshot(f.snapshot); err != nil {
 		return err
 	}
 	if f.res.Upper, err = revision.ParseLSN(string(v[1])); err != nil {
 		return err
 	}
 	f.res.Source.Timeline, err = parseTimeline(string(v[2]))
+	return err
+}
+
+// readAfter reads where the log was when the query was done. Where no transaction
+// has ended since its snapshot, none can show in the result without being in the
+// snapshot, and what else is in the log by now does not matter: often it is what
+// the query itself tidied up in the table, and nobody is going to flush that soon.
+func (f *filling) readAfter(r *pgconn.ResultReader) (err error) {
+	if !r.NextRow() {
+		return errors.New("the position is missing")
+	}
+	v := r.Values()
+	if f.res.After, err = revision.ParseLSN(string(v[1])); err == nil && !f.pinned && f.snapshot == string(v[0]) {
+		f.res.After = f.res.Upper
+	}
 	return err
 }
 

@@ -331,7 +331,7 @@ func TestDeadConnections(t *testing.T) {
 	wg.Wait()
 	var killed int
 	err := r.db.Conn(t).QueryRow(context.Background(), `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-		WHERE datname = current_database() AND pid <> pg_backend_pid() AND query = 'COMMIT'`).Scan(&killed)
+		WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE 'SELECT pg_current_snapshot()%'`).Scan(&killed)
 	if err != nil || killed < 5 {
 		t.Fatalf("%d connections were killed: %v", killed, err)
 	}

@@ -90,7 +90,8 @@ func prepareFill(ctx context.Context, conn *pgx.Conn) error {
 		// ends at or before that position.
 		stmtSnapshot: `SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text,
 			pg_walfile_name(pg_current_wal_insert_lsn())`,
-		stmtAfter:  "SELECT pg_current_wal_insert_lsn()::text",
+		// After the commit, so that it has a snapshot of its own.
+		stmtAfter:  "SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text",
 		stmtCommit: "COMMIT",
 	} {
 		if _, err := conn.PgConn().Prepare(ctx, name, sql, nil); err != nil {

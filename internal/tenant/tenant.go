@@ -371,9 +371,6 @@ func (t *Tenant) nudge(ctx context.Context) {
 			if err == nil {
 				continue
 			}
-			if pause < 2*time.Millisecond {
-				continue
-			}
 			t.primary.flushFor(ctx, want)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 )
 
 // weights measures what an idle follower takes.
@@ -78,6 +79,14 @@ func (l *following) weight(ctx context.Context, db *database, slot, name string,
 	}
 	defer c.leave()
 	if err := sh.await(ctx, c, len(all)); err != nil {
+		return 0, err
+	}
+	// What was made for newcomers is held for others for a while.
+	rest := 25 * time.Second
+	if l.short {
+		rest = time.Second
+	}
+	if err := sleep(ctx, rest); err != nil {
 		return 0, err
 	}
 	if _, err := sh.rest(ctx); err != nil {

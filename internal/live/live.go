@@ -120,10 +120,10 @@ type Shape interface {
 	Next(ctx context.Context, after Offset) (*Batch, error)
 	// Last returns the offset of one who has everything.
 	Last(ctx context.Context) (Offset, error)
-	// Changed returns a channel that is closed once Next may have more than
-	// nothing after an offset, and nil if that is so already. It allocates
-	// nothing for another client at the same place.
-	Changed(after Offset) <-chan struct{}
+	// Changed returns what is told once Next may have more than nothing after an
+	// offset, and nil if that is so already. It allocates nothing for another
+	// client at the same place.
+	Changed(after Offset) *News
 }
 
 // GoneError says that a client has to begin again: its handle is over, or its

@@ -20,7 +20,7 @@ type answered struct {
 	shape live.Shape
 	after live.Offset
 	// changed is of Changed, before Next had nothing.
-	changed <-chan struct{}
+	changed *live.News
 	// first is what a stream begins with. refetch says that its client is told
 	// before to forget what it has, opening that it is told that it has everything
 	// even if it is told nothing else.
@@ -156,7 +156,7 @@ func (h *Handler) begin(ctx context.Context, a *answered) error {
 
 // next returns what comes after an offset: not before there is something to tell
 // or all was looked through, and not up to date before the position need.
-func (h *Handler) next(ctx context.Context, s live.Shape, after live.Offset, need revision.LSN) (*live.Batch, <-chan struct{}, error) {
+func (h *Handler) next(ctx context.Context, s live.Shape, after live.Offset, need revision.LSN) (*live.Batch, *live.News, error) {
 	if err := reach(ctx, s, need); err != nil {
 		return nil, nil, err
 	}
@@ -233,9 +233,9 @@ func newest(ctx context.Context, s live.Shape, need revision.LSN) (*live.Batch, 
 	return nil, after, err
 }
 
-// look returns what comes after an offset, and a channel of Changed that was asked
+// look returns what comes after an offset, and the news of Changed that was asked
 // for before, so that nothing comes unnoticed between the two.
-func look(ctx context.Context, s live.Shape, after live.Offset) (*live.Batch, <-chan struct{}, error) {
+func look(ctx context.Context, s live.Shape, after live.Offset) (*live.Batch, *live.News, error) {
 	changed := s.Changed(after)
 	b, err := s.Next(ctx, after)
 	return b, changed, err

@@ -20,15 +20,15 @@ type Conn interface {
 }
 
 // hub holds the connections whose requests wait. Those who wait at one offset of
-// one shape are a group, which has one goroutine.
+// one shape are a group, and nobody has a goroutine before there is something.
 //
 // A seat that is taken out of its group belongs to who took it, who alone writes
 // to its connection until the seat is in a group again or released. So no two
 // write to one connection, and none writes while the hub is locked.
 type hub struct {
 	h *Handler
-	// busy bounds how many groups are served at a time, as a commit may touch all.
-	busy chan struct{}
+	// work serves groups, so many at a time, as a commit may touch all.
+	work *pool
 
 	mu      sync.Mutex // of everything below, and of the places of seats
 	groups  map[spot]*group
@@ -53,11 +53,13 @@ type spot struct {
 
 func (p place) spot() spot { return spot{p.shape.Handle(), p.after} }
 
+// group is woken when there may be something for it.
 type group struct {
+	hub *hub
 	place
+	news   *live.News // that it waits for, or nil
 	first  *Seat
-	closed bool          // nobody is in it any more
-	empty  chan struct{} // closed then
+	closed bool // nobody is in it any more
 }
 
 // Seat is one connection's place in the hub, for one request after the other. Its
@@ -98,7 +100,7 @@ const (
 func milliseconds() int64 { return time.Now().UnixMilli() }
 
 func (u *hub) init(h *Handler) {
-	u.h, u.groups, u.busy = h, map[spot]*group{}, make(chan struct{}, maxBusy)
+	u.h, u.groups, u.work = h, map[spot]*group{}, newPool(maxBusy)
 }
 
 // settle puts taken seats in a place. It returns false if something came there in
@@ -116,9 +118,9 @@ func (u *hub) settle(p place, seats ...*Seat) bool {
 		}
 		u.mu.Lock()
 		if g = u.groups[at]; g == nil && !u.drained {
-			g = &group{place: p, empty: make(chan struct{})}
+			g = &group{hub: u, place: p}
 			u.groups[at] = g
-			go u.watch(g, changed)
+			g.await(changed)
 		}
 	}
 	var gone, late []*Seat
@@ -152,7 +154,9 @@ func (u *hub) settle(p place, seats ...*Seat) bool {
 func (u *hub) close(g *group) {
 	g.closed = true
 	delete(u.groups, g.spot())
-	close(g.empty)
+	if g.news != nil {
+		g.news.Unwatch(g)
+	}
 }
 
 // take takes a seat out of its group. The hub is locked.
@@ -235,40 +239,33 @@ func (h *Handler) Await(s *Seat) {
 	<-free
 }
 
-// watch serves a group once there is something for it.
-func (u *hub) watch(g *group, changed <-chan struct{}) {
-	for {
-		select {
-		case <-changed:
-		case <-g.empty:
-			return
-		}
-		if changed = u.serve(g); changed == nil {
-			return
-		}
+// await has the group woken by news. The hub is locked.
+func (g *group) await(news *live.News) {
+	if g.news = news; !news.Watch(g) {
+		g.Wake()
 	}
 }
 
-// serve serves a group. If there was nothing for it, it returns what to wait for.
-func (u *hub) serve(g *group) <-chan struct{} {
-	u.busy <- struct{}{}
-	defer func() { <-u.busy }()
+// Wake implements live.Watcher.
+func (g *group) Wake() { g.hub.work.do(func() { g.hub.serve(g) }) }
+
+// serve serves a group, or has it wait on if there is nothing for it.
+func (u *hub) serve(g *group) {
 	b, changed, err := u.h.lookOnce(u.h.closing, g.shape, g.after)
-	if err == nil && nothing(b) {
-		if changed == nil {
-			changed = after(moment)
-		}
-		return changed
+	if err != nil || !nothing(b) {
+		u.deliver(g.place, b, err, u.takeAll(g))
+		return
 	}
-	u.deliver(g.place, b, err, u.takeAll(g))
-	return nil
-}
-
-// after returns a channel that is closed after a while.
-func after(d time.Duration) <-chan struct{} {
-	c := make(chan struct{})
-	time.AfterFunc(d, func() { close(c) })
-	return c
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	g.news = nil
+	switch {
+	case g.closed:
+	case changed == nil:
+		time.AfterFunc(moment, g.Wake)
+	default:
+		g.await(changed)
+	}
 }
 
 // drain ends what waits, and lets nobody wait any more.
@@ -284,12 +281,9 @@ func (u *hub) drain() {
 	}
 	u.mu.Unlock()
 	for g, seats := range all {
-		go func() {
-			u.busy <- struct{}{}
-			defer func() { <-u.busy }()
-			u.farewell(g.place, seats)
-		}()
+		u.work.do(func() { u.farewell(g.place, seats) })
 	}
+	u.work.close()
 }
 
 // time puts a seat in the wheel. The hub is locked.
@@ -333,11 +327,7 @@ func (u *hub) turn() {
 		<-ticker.C
 		due, more := u.due(milliseconds())
 		for g, seats := range due {
-			go func() {
-				u.busy <- struct{}{}
-				defer func() { <-u.busy }()
-				u.elapsed(g.place, seats)
-			}()
+			u.work.do(func() { u.elapsed(g.place, seats) })
 		}
 		if !more {
 			return

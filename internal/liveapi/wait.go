@@ -56,7 +56,7 @@ func (h *Handler) poll(ctx context.Context, a *answered) *response {
 	}
 }
 
-func (h *Handler) lookOnce(ctx context.Context, s live.Shape, after live.Offset) (*live.Batch, <-chan struct{}, error) {
+func (h *Handler) lookOnce(ctx context.Context, s live.Shape, after live.Offset) (*live.Batch, *live.News, error) {
 	ctx, cancel := h.work(ctx)
 	defer cancel()
 	return look(ctx, s, after)
@@ -75,7 +75,7 @@ const (
 const moment = 2 * time.Millisecond
 
 // pause waits until a shape has changed, or something else ends the wait.
-func (h *Handler) pause(ctx context.Context, changed <-chan struct{}, end, beat <-chan time.Time) cause {
+func (h *Handler) pause(ctx context.Context, changed *live.News, end, beat <-chan time.Time) cause {
 	var again <-chan time.Time
 	if changed == nil {
 		t := time.NewTimer(moment)
@@ -83,7 +83,7 @@ func (h *Handler) pause(ctx context.Context, changed <-chan struct{}, end, beat 
 		again = t.C
 	}
 	select {
-	case <-changed:
+	case <-changed.Done():
 		return woken
 	case <-again:
 		return woken

@@ -117,7 +117,7 @@ func TestFollowersAtTheirPositions(t *testing.T) {
 					continue
 				}
 				select {
-				case <-shape.Changed(c.offset):
+				case <-shape.Changed(c.offset).Done():
 				case <-time.After(50 * time.Millisecond):
 				case <-ctx.Done():
 				}

@@ -242,7 +242,7 @@ func TestOver(t *testing.T) {
 	a.watchers = nil
 	a.version = &answer.Version{Body: []byte(`[{"id":3,"owner":"a","other":"x"}]`), From: a.version.From, Found: true}
 	h.mu.Unlock()
-	<-changed
+	<-changed.Done()
 	gone := (*live.GoneError)(nil)
 	if _, err := shape.Next(t.Context(), c.offset); !errors.As(err, &gone) {
 		t.Errorf("with other columns: %v", err)
@@ -335,12 +335,12 @@ func TestAccounts(t *testing.T) {
 	h.set("/x", []item{{1, "a", "x"}, {2, "b", "z"}})
 	cb.catchUp(t, hub)
 	select {
-	case <-quiet:
+	case <-quiet.Done():
 		t.Error("one account is woken for another's rows")
 	default:
 	}
 	h.set("/x", []item{{1, "b", "x"}, {2, "b", "z"}})
-	<-quiet
+	<-quiet.Done()
 	ca.catchUp(t, hub)
 	if len(ca.rows) != 0 {
 		t.Error(ca.rows)

@@ -66,8 +66,8 @@ type followed struct {
 	bytes               int
 	appended, recalled  int64 // when, Unix nanoseconds
 
-	changed chan struct{} // closed with the next difference; nil: nobody waits
-	settled chan struct{} // closed when the answer has been read; nil: nobody waits
+	changed *live.News // told with the next difference; nil: nobody waits
+	settled *live.News // told when the answer has been read; nil: nobody waits
 	topics  map[string]*topic
 	tip     tip // of the whole answer
 }
@@ -75,7 +75,7 @@ type followed struct {
 // topic is what is known of one account that follows.
 type topic struct {
 	last    live.Offset // of its last message in memory, or where memory begins
-	changed chan struct{}
+	changed *live.News
 	tip     tip
 	used    int64
 }
@@ -225,10 +225,8 @@ func (f *followed) read() (took time.Duration, err error) {
 		h.opts.Host.Unwatch(f.key, f)
 		return took, errOver
 	}
-	if f.settled != nil {
-		close(f.settled)
-		f.settled = nil
-	}
+	f.settled.Tell()
+	f.settled = nil
 	return took, nil
 }
 
@@ -374,17 +372,12 @@ func (f *followed) over(reason string) {
 // wake ends all waiting, when there is nothing to wait for any more. f.mu is held.
 func (f *followed) wake() {
 	f.state.Store(stateEnded)
-	for _, c := range []*chan struct{}{&f.changed, &f.settled} {
-		if *c != nil {
-			close(*c)
-			*c = nil
-		}
-	}
+	f.changed.Tell()
+	f.settled.Tell()
+	f.changed, f.settled = nil, nil
 	for _, t := range f.topics {
-		if t.changed != nil {
-			close(t.changed)
-			t.changed = nil
-		}
+		t.changed.Tell()
+		t.changed = nil
 	}
 }
 
@@ -426,7 +419,7 @@ func (f *followed) reach(ctx context.Context, p revision.LSN) error {
 		}
 		current := f.state.Load() == stateCurrent
 		if f.settled == nil {
-			f.settled = make(chan struct{})
+			f.settled = &live.News{}
 		}
 		settled := f.settled
 		f.mu.Unlock()
@@ -439,7 +432,7 @@ func (f *followed) reach(ctx context.Context, p revision.LSN) error {
 			}
 		}
 		select {
-		case <-settled:
+		case <-settled.Done():
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

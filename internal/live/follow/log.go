@@ -26,17 +26,13 @@ func (f *followed) append(e *entry, steps []step, xid revision.XID, rows *table)
 	f.trim(f.memoryBytes())
 	h.differences.Add(1)
 	h.messages.Add(int64(e.count))
-	if f.changed != nil {
-		close(f.changed)
-		f.changed = nil
-	}
+	f.changed.Tell()
+	f.changed = nil
 	for i, name := range e.topics {
 		if t := f.topics[name]; t != nil {
 			t.last = e.offset(uint64(i))
-			if t.changed != nil {
-				close(t.changed)
-				t.changed = nil
-			}
+			t.changed.Tell()
+			t.changed = nil
 		}
 	}
 	if f.file.broken || f.file.logged > 2*f.keepLog() {

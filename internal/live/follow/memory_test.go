@@ -33,7 +33,7 @@ func TestMemory(t *testing.T) {
 	}
 	clients := make([]*client, answers)
 	offsets := make([]live.Offset, answers)
-	wait := make([]<-chan struct{}, answers)
+	wait := make([]*live.News, answers)
 	empty := heap()
 	for n := range answers {
 		c := newClient(h, key(n), nil)

@@ -105,7 +105,7 @@ func TestRandomly(t *testing.T) {
 					}
 					if changed := s.Changed(c.offset); changed != nil {
 						select {
-						case <-changed:
+						case <-changed.Done():
 						case <-ctx.Done():
 						case <-time.After(10 * time.Millisecond):
 						}

@@ -393,7 +393,7 @@ func (s *shape) Last(context.Context) (live.Offset, error) {
 }
 
 // Changed implements live.Shape.
-func (s *shape) Changed(after live.Offset) <-chan struct{} {
+func (s *shape) Changed(after live.Offset) *live.News {
 	f := s.f
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -428,7 +428,7 @@ func (s *shape) Changed(after live.Offset) <-chan struct{} {
 		changed = &t.changed
 	}
 	if *changed == nil {
-		*changed = make(chan struct{})
+		*changed = &live.News{}
 	}
 	return *changed
 }

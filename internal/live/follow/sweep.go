@@ -21,7 +21,7 @@ func keyQuery(key string) string {
 }
 
 // viewed is how long what was made for one newcomer is held for others.
-const viewed = 30 * time.Second
+const viewed = 10 * time.Second
 
 // sweep lets go of answers that nobody has asked for, and of what was held for
 // newcomers of the others.
@@ -75,9 +75,7 @@ func (f *followed) sweep(now time.Time) {
 		if t.used >= now.Add(-f.hub.opts.Keep).UnixNano() {
 			continue
 		}
-		if t.changed != nil {
-			close(t.changed) // nobody waits, or looks again
-		}
+		t.changed.Tell() // nobody waits, or looks again
 		delete(f.topics, name)
 	}
 	if f.appended < since {

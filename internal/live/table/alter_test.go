@@ -119,7 +119,7 @@ func TestNoLongerFollowed(t *testing.T) {
 		r.db.Exec(t, c.sql)
 		r.settle()
 		select {
-		case <-news:
+		case <-news.Done():
 		case <-ctx.Done():
 			t.Fatalf("%s: nobody was told", c.sql)
 		}

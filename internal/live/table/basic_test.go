@@ -55,18 +55,18 @@ func TestShape(t *testing.T) {
 		t.Fatal("there is something after everything")
 	}
 	if again := s.Changed(f.offset); again != news {
-		t.Error("two at the same place have two channels")
+		t.Error("two at the same place wait for two things")
 	}
 	r.db.Exec(t, "UPDATE items SET n = 8 WHERE id = 48") // not in the shape, before or after
 	r.settle()
 	select {
-	case <-news:
+	case <-news.Done():
 		t.Error("woken by a row of no concern")
 	case <-time.After(50 * time.Millisecond):
 	}
 	r.db.Exec(t, "UPDATE items SET n = 2 WHERE id = 48")
 	select {
-	case <-news:
+	case <-news.Done():
 	case <-time.After(patience):
 		t.Error("not woken")
 	}

@@ -257,13 +257,13 @@ func TestHeldDefinition(t *testing.T) {
 		}
 		news := s.Changed(b.End)
 		select {
-		case <-news:
+		case <-news.Done():
 			t.Fatal("woken by what nobody may be told")
 		case <-time.After(50 * time.Millisecond):
 		}
 		release(t, r, released)
 		select {
-		case <-news:
+		case <-news.Done():
 		case <-ctx.Done():
 			t.Fatal("not woken")
 		}

@@ -55,7 +55,7 @@ func TestMany(t *testing.T) {
 	}
 	took := time.Since(began)
 	at := make([]live.Offset, n)
-	news := make([]<-chan struct{}, n)
+	news := make([]*live.News, n)
 	follow := func(i int) int {
 		got := 0
 		for {
@@ -88,7 +88,7 @@ func TestMany(t *testing.T) {
 		r.settle()
 		for i := range shapes {
 			select {
-			case <-news[i]:
+			case <-news[i].Done():
 				if i != round*7 {
 					t.Errorf("shape %d was woken by a row of %d", i, round*7)
 				}

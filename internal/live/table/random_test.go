@@ -347,7 +347,7 @@ func (sc *scenario) play(t *testing.T) {
 					mu.RUnlock()
 					if news != nil {
 						select {
-						case <-news:
+						case <-news.Done():
 						case <-time.After(300 * time.Millisecond):
 						}
 					}

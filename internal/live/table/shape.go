@@ -44,7 +44,7 @@ type Shape struct {
 	// quiet is a stretch without messages: none after from, up to to.
 	quiet quiet
 	hint  hint
-	news  chan struct{} // closed when there may be more; nil if nobody waits
+	news  *live.News // told when there may be more; nil if nobody waits
 	// evaluating is closed when touches that somebody evaluates are done.
 	evaluating chan struct{}
 	reading    map[live.Offset]*reading
@@ -203,7 +203,7 @@ func (s *Shape) chunk(n int) (*live.Batch, error) {
 }
 
 // Changed implements live.Shape.
-func (s *Shape) Changed(after live.Offset) <-chan struct{} {
+func (s *Shape) Changed(after live.Offset) *live.News {
 	chunk, at, err := s.place(after)
 	if err != nil || chunk >= 0 {
 		return nil
@@ -224,7 +224,7 @@ func (s *Shape) Changed(after live.Offset) <-chan struct{} {
 		return nil
 	}
 	if s.news == nil {
-		s.news = make(chan struct{})
+		s.news = &live.News{}
 	}
 	return s.news
 }
@@ -254,10 +254,8 @@ func (s *Shape) rouse() {
 }
 
 func (s *Shape) rouseLocked() {
-	if s.news != nil {
-		close(s.news)
-		s.news = nil
-	}
+	s.news.Tell()
+	s.news = nil
 }
 
 // Last implements live.Shape. Every transaction at or before the offset is seen by

@@ -93,7 +93,7 @@ type Shape struct {
 	log     []message
 	visible revision.LSN
 	gone    error
-	changed chan struct{}
+	changed *live.News
 	batches map[live.Offset]*live.Batch
 	looks   int
 }
@@ -107,7 +107,7 @@ type message struct {
 func NewShape(handle string, at revision.LSN, chunks ...[]string) *Shape {
 	return &Shape{
 		name: handle, schema: `{"id":{"type":"int4"},"v":{"type":"text"}}`, rows: chunks, begin: at, visible: at,
-		changed: make(chan struct{}), batches: map[live.Offset]*live.Batch{},
+		changed: &live.News{}, batches: map[live.Offset]*live.Batch{},
 	}
 }
 
@@ -156,8 +156,8 @@ func (s *Shape) End(err error) {
 
 func (s *Shape) wake() {
 	clear(s.batches)
-	close(s.changed)
-	s.changed = make(chan struct{})
+	s.changed.Tell()
+	s.changed = &live.News{}
 }
 
 // Looks returns how often Next was called.
@@ -181,7 +181,7 @@ func (s *Shape) Last(context.Context) (live.Offset, error) {
 }
 
 // Changed implements live.Shape.
-func (s *Shape) Changed(after live.Offset) <-chan struct{} {
+func (s *Shape) Changed(after live.Offset) *live.News {
 	if s.OnChanged != nil {
 		s.OnChanged()
 	}

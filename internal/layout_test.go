@@ -15,12 +15,12 @@ import (
 const module = "github.com/tidemarkdb/tidemark/internal/"
 
 // pure packages take everything that they work on as arguments.
-var pure = []string{"revision", "structured", "pgoutput", "match", "catalog", "change", "patch", "query/nodetree", "duration", "perm/tuple", "perm/caveat", "perm/graph", "perm/schema", "perm/engine", "live"}
+var pure = []string{"revision", "structured", "pgoutput", "match", "catalog", "change", "patch", "query/nodetree", "duration", "perm/tuple", "perm/caveat", "perm/graph", "perm/schema", "perm/engine", "live", "live/record"}
 
 // order lists the packages from the ground up. A package may import those on
 // earlier lines and those named with it on its own line.
 var order = [][]string{
-	{"structured", "duration", "catalog", "pgoutput", "pgoutput/pgoutputtest", "query/nodetree", "perm/tuple", "perm/caveat"},
+	{"structured", "duration", "yamldoc", "tally", "catalog", "pgoutput", "pgoutput/pgoutputtest", "query/nodetree", "perm/tuple", "perm/caveat", "live/record", "live/disk"},
 	{"revision", "match", "change", "perm/graph", "perm/schema", "perm/schema/schematest"},
 	{"patch", "perm/engine", "live"},
 	{"answer", "query", "replication", "config", "live/keep"},

@@ -1,15 +1,13 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
-	"github.com/goccy/go-yaml/token"
+
+	"github.com/tidemarkdb/tidemark/internal/yamldoc"
 )
 
 // fileValue is the text of one setting as the file has it.
@@ -29,30 +27,12 @@ func parseFile(name string, text []byte, problems *Problems) map[string]fileValu
 			p.sections = append(p.sections, head)
 		}
 	}
-	tree, err := parser.ParseBytes(text, 0)
-	if err != nil {
-		line, message := 1, err.Error()
-		var located yaml.Error
-		if errors.As(err, &located) {
-			message = located.GetMessage()
-			if t := located.GetToken(); t != nil && t.Position != nil {
-				line = t.Position.Line
-			}
-		}
-		p.problem(line, "", "is not YAML: %s", message)
-		return p.values
+	body, wrong := yamldoc.Parse(text)
+	if body != nil {
+		p.mapping(body, "")
 	}
-	seen := false
-	for _, doc := range tree.Docs {
-		if doc.Body == nil || doc.Body.Type() == ast.CommentType {
-			continue
-		}
-		if seen {
-			p.problem(lineOfNode(doc.Body), "", "there is a second document; want one")
-			break
-		}
-		seen = true
-		p.mapping(doc.Body, "")
+	if wrong != nil { // the name of the file comes before it
+		p.problem(wrong.At.Line, "", "%s", strings.TrimPrefix(wrong.Message, "the file "))
 	}
 	return p.values
 }
@@ -71,20 +51,13 @@ func (p *fileParser) problem(line int, key, format string, args ...any) {
 
 // mapping reads one mapping, whose keys are settings or sections below prefix.
 func (p *fileParser) mapping(node ast.Node, prefix string) {
-	var pairs []*ast.MappingValueNode
-	switch n := node.(type) {
-	case *ast.MappingNode:
-		pairs = n.Values
-	case *ast.MappingValueNode:
-		pairs = []*ast.MappingValueNode{n}
-	case *ast.NullNode:
-		return
-	default:
+	pairs, ok := yamldoc.Pairs(node)
+	if !ok {
 		if prefix == "" { // the text is not repeated: it may be a connection string
-			p.problem(lineOfNode(node), "", "want settings, such as database: ${DATABASE_URL}")
+			p.problem(lineAt(node), "", "want settings, such as database: ${DATABASE_URL}")
 			return
 		}
-		p.problem(lineOfNode(node), strings.TrimSuffix(prefix, "."), "found %s, want settings below it: %s",
+		p.problem(lineAt(node), strings.TrimSuffix(prefix, "."), "found %s, want settings below it: %s",
 			describe(node), strings.Join(p.leaves(prefix), ", "))
 		return
 	}
@@ -94,8 +67,8 @@ func (p *fileParser) mapping(node ast.Node, prefix string) {
 }
 
 func (p *fileParser) pair(pair *ast.MappingValueNode, prefix string) {
-	line := lineOfNode(pair.Key)
-	word, ok := scalar(pair.Key)
+	line := lineAt(pair.Key)
+	word, ok := yamldoc.Scalar(pair.Key)
 	if !ok {
 		p.problem(line, "", "found %s, want the name of a setting", describe(pair.Key))
 		return
@@ -108,12 +81,12 @@ func (p *fileParser) pair(pair *ast.MappingValueNode, prefix string) {
 		if pair.Value.Type() == ast.NullType {
 			return // a key without a value keeps its default
 		}
-		text, ok := scalar(pair.Value)
+		text, ok := yamldoc.Scalar(pair.Value)
 		if items, isList := pair.Value.(*ast.SequenceNode); isList && p.isList(key) {
 			text, ok = list(items)
 		}
 		if !ok {
-			p.problem(lineOfNode(pair.Value), key, "found %s, want one value", describe(pair.Value))
+			p.problem(lineAt(pair.Value), key, "found %s, want one value", describe(pair.Value))
 			return
 		}
 		p.values[key] = fileValue{line: line, text: text}
@@ -134,7 +107,7 @@ func (p *fileParser) isList(key string) bool {
 func list(node *ast.SequenceNode) (string, bool) {
 	var texts []string
 	for _, item := range node.Values {
-		text, ok := scalar(item)
+		text, ok := yamldoc.Scalar(item)
 		if !ok {
 			return "", false
 		}
@@ -153,21 +126,8 @@ func (p *fileParser) leaves(prefix string) []string {
 	return leaves
 }
 
-// scalar returns the text of a plain value, as it stands in the file.
-func scalar(node ast.Node) (string, bool) {
-	switch n := node.(type) {
-	case *ast.StringNode:
-		return n.Value, true
-	case *ast.LiteralNode:
-		return strings.TrimSuffix(n.Value.Value, "\n"), true
-	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
-		return n.GetToken().Value, true
-	}
-	return "", false
-}
-
 func describe(node ast.Node) string {
-	if text, ok := scalar(node); ok {
+	if text, ok := yamldoc.Scalar(node); ok {
 		return fmt.Sprintf("%q", text)
 	}
 	switch node.Type() {
@@ -183,18 +143,4 @@ func describe(node ast.Node) string {
 	return "a " + strings.ToLower(node.Type().YAMLName())
 }
 
-func lineOfNode(node ast.Node) int {
-	var t *token.Token
-	if m, ok := node.(*ast.MappingNode); ok && len(m.Values) > 0 {
-		return lineOfNode(m.Values[0])
-	}
-	if m, ok := node.(*ast.MappingValueNode); ok {
-		t = m.Key.GetToken()
-	} else {
-		t = node.GetToken()
-	}
-	if t == nil || t.Position == nil {
-		return 1
-	}
-	return t.Position.Line
-}
+func lineAt(node ast.Node) int { return yamldoc.At(node).Line }

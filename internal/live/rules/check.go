@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/tidemarkdb/tidemark/internal/query"
+	"github.com/tidemarkdb/tidemark/internal/yamldoc"
 )
 
 // location is where in a client's condition something is; here there is none.
@@ -48,15 +49,15 @@ type checker struct {
 	notes       []query.Problem
 }
 
-func (c *checker) at(at position, hint, format string, args ...any) query.Problem {
-	return query.Problem{File: c.f.Path, Line: at.line, Column: at.column, Message: fmt.Sprintf(format, args...), Hint: hint}
+func (c *checker) at(at yamldoc.Position, hint, format string, args ...any) query.Problem {
+	return query.Problem{File: c.f.Path, Line: at.Line, Column: at.Column, Message: fmt.Sprintf(format, args...), Hint: hint}
 }
 
-func (c *checker) problem(at position, hint, format string, args ...any) {
+func (c *checker) problem(at yamldoc.Position, hint, format string, args ...any) {
 	c.problems = append(c.problems, c.at(at, hint, format, args...))
 }
 
-func (c *checker) note(at position, hint, format string, args ...any) {
+func (c *checker) note(at yamldoc.Position, hint, format string, args ...any) {
 	c.notes = append(c.notes, c.at(at, hint, format, args...))
 }
 

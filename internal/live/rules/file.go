@@ -1,43 +1,25 @@
 package rules
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
-	"github.com/goccy/go-yaml/token"
 
 	"github.com/tidemarkdb/tidemark/internal/query"
+	"github.com/tidemarkdb/tidemark/internal/yamldoc"
 )
 
 // Parse reads the text of a rules file. The error is of type Problems.
 func Parse(path string, text []byte) (*File, error) {
 	p := &fileParser{f: &File{Path: path}}
-	tree, err := parser.ParseBytes(text, 0)
-	if err != nil {
-		at, message := position{1, 1}, err.Error()
-		var located yaml.Error
-		if errors.As(err, &located) {
-			message, at = located.GetMessage(), tokenAt(located.GetToken())
-		}
-		p.problem(at, "the file is not YAML: %s", message)
-		return nil, p.problems
+	body, wrong := yamldoc.Parse(text)
+	if body != nil {
+		p.document(body)
 	}
-	seen := false
-	for _, doc := range tree.Docs {
-		if doc.Body == nil || doc.Body.Type() == ast.CommentType {
-			continue
-		}
-		if seen {
-			p.problem(nodeAt(doc.Body), "there is a second document; want one")
-			break
-		}
-		seen = true
-		p.document(doc.Body)
+	if wrong != nil {
+		p.problem(wrong.At, "%s", wrong.Message)
 	}
 	p.twice()
 	if len(p.problems) > 0 {
@@ -51,25 +33,25 @@ type fileParser struct {
 	problems Problems
 }
 
-func (p *fileParser) problem(at position, format string, args ...any) {
+func (p *fileParser) problem(at yamldoc.Position, format string, args ...any) {
 	p.problems = append(p.problems, query.Problem{
-		File: p.f.Path, Line: at.line, Column: at.column, Message: fmt.Sprintf(format, args...),
+		File: p.f.Path, Line: at.Line, Column: at.Column, Message: fmt.Sprintf(format, args...),
 	})
 }
 
 func (p *fileParser) document(body ast.Node) {
-	fields := pairs(body)
+	fields, _ := yamldoc.Pairs(body)
 	if fields == nil {
-		p.problem(nodeAt(body), "want tables: with a list of tables and schemas below it")
+		p.problem(yamldoc.At(body), "want tables: with a list of tables and schemas below it")
 	}
 	for _, pair := range fields {
-		if word, _ := scalar(pair.Key); word != "tables" {
-			p.problem(nodeAt(pair.Key), "there is no setting %.80q; want tables", word)
+		if word, _ := yamldoc.Scalar(pair.Key); word != "tables" {
+			p.problem(yamldoc.At(pair.Key), "there is no setting %.80q; want tables", word)
 			continue
 		}
 		list, ok := pair.Value.(*ast.SequenceNode)
 		if !ok {
-			p.problem(nodeAt(pair.Value), "want a list of tables and schemas below tables")
+			p.problem(yamldoc.At(pair.Value), "want a list of tables and schemas below tables")
 			continue
 		}
 		for _, item := range list.Values {
@@ -80,12 +62,12 @@ func (p *fileParser) document(body ast.Node) {
 
 // rule reads one item: the name of a table, or a mapping.
 func (p *fileParser) rule(node ast.Node) {
-	at := nodeAt(node)
+	at := yamldoc.At(node)
 	r := Rule{at: at, whereAt: at, columnsAt: at, accountAt: at}
 	before := len(p.problems)
-	if text, ok := scalar(node); ok {
+	if text, ok := yamldoc.Scalar(node); ok {
 		p.table(&r, at, text)
-	} else if fields := pairs(node); fields != nil {
+	} else if fields, _ := yamldoc.Pairs(node); fields != nil {
 		p.fields(&r, fields)
 	} else {
 		p.problem(at, "want the name of a table, or table: or schema: with what else is said of it")
@@ -100,19 +82,19 @@ var ruleFields = []string{"table", "schema", "where", "columns", "account"}
 func (p *fileParser) fields(r *Rule, fields []*ast.MappingValueNode) {
 	given := map[string]bool{}
 	for _, f := range fields {
-		name, _ := scalar(f.Key)
+		name, _ := yamldoc.Scalar(f.Key)
 		if !slices.Contains(ruleFields, name) {
-			p.problem(nodeAt(f.Key), "a table has no %.80q; it has %s", name, strings.Join(ruleFields, ", "))
+			p.problem(yamldoc.At(f.Key), "a table has no %.80q; it has %s", name, strings.Join(ruleFields, ", "))
 			continue
 		}
 		given[name] = true
-		at := nodeAt(f.Value)
+		at := yamldoc.At(f.Value)
 		if name == "columns" {
 			r.columnsAt = at
 			p.columns(r, f.Value)
 			continue
 		}
-		text, ok := scalar(f.Value)
+		text, ok := yamldoc.Scalar(f.Value)
 		if !ok || strings.TrimSpace(text) == "" {
 			p.problem(at, "%s wants a text", name)
 			continue
@@ -141,7 +123,7 @@ func (p *fileParser) fields(r *Rule, fields []*ast.MappingValueNode) {
 }
 
 // table reads name or schema.name.
-func (p *fileParser) table(r *Rule, at position, text string) {
+func (p *fileParser) table(r *Rule, at yamldoc.Position, text string) {
 	parts, err := parseName(text)
 	switch {
 	case err != nil:
@@ -157,7 +139,7 @@ func (p *fileParser) table(r *Rule, at position, text string) {
 }
 
 // one reads a name without a schema.
-func (p *fileParser) one(at position, text, what string) (string, bool) {
+func (p *fileParser) one(at yamldoc.Position, text, what string) (string, bool) {
 	parts, err := parseName(text)
 	if err == nil && len(parts) != 1 {
 		err = fmt.Errorf("%.80q is not the name of %s", text, what)
@@ -172,12 +154,12 @@ func (p *fileParser) one(at position, text, what string) (string, bool) {
 func (p *fileParser) columns(r *Rule, node ast.Node) {
 	list, ok := node.(*ast.SequenceNode)
 	if !ok || len(list.Values) == 0 {
-		p.problem(nodeAt(node), "columns wants a list of names")
+		p.problem(yamldoc.At(node), "columns wants a list of names")
 		return
 	}
 	for _, item := range list.Values {
-		at := nodeAt(item)
-		text, ok := scalar(item)
+		at := yamldoc.At(item)
+		text, ok := yamldoc.Scalar(item)
 		if !ok {
 			p.problem(at, "columns wants a list of names")
 			continue
@@ -208,49 +190,6 @@ func (p *fileParser) twice() {
 			p.problem(r.at, "%s is listed in line %d already", r, line)
 			continue
 		}
-		first[key] = r.at.line
+		first[key] = r.at.Line
 	}
-}
-
-// pairs returns the entries of a mapping, or nil where the node is none.
-func pairs(node ast.Node) []*ast.MappingValueNode {
-	switch n := node.(type) {
-	case *ast.MappingNode:
-		return n.Values
-	case *ast.MappingValueNode:
-		return []*ast.MappingValueNode{n}
-	}
-	return nil
-}
-
-// scalar returns the text of a plain value, as it stands in the file.
-func scalar(node ast.Node) (string, bool) {
-	switch n := node.(type) {
-	case *ast.StringNode:
-		return n.Value, true
-	case *ast.LiteralNode:
-		return strings.TrimSuffix(n.Value.Value, "\n"), true
-	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
-		return n.GetToken().Value, true
-	}
-	return "", false
-}
-
-func nodeAt(node ast.Node) position {
-	switch n := node.(type) {
-	case *ast.MappingNode:
-		if len(n.Values) > 0 {
-			return nodeAt(n.Values[0])
-		}
-	case *ast.MappingValueNode:
-		return tokenAt(n.Key.GetToken())
-	}
-	return tokenAt(node.GetToken())
-}
-
-func tokenAt(t *token.Token) position {
-	if t == nil || t.Position == nil {
-		return position{1, 1}
-	}
-	return position{t.Position.Line, t.Position.Column}
 }

@@ -30,7 +30,7 @@ func describe(f *File) string {
 	var b strings.Builder
 	for i := range f.Rules {
 		r := &f.Rules[i]
-		fmt.Fprintf(&b, "%d %s where %q columns %q account %q\n", r.at.line, r, r.Where, r.Columns, r.Account)
+		fmt.Fprintf(&b, "%d %s where %q columns %q account %q\n", r.at.Line, r, r.Where, r.Columns, r.Account)
 	}
 	return b.String()
 }

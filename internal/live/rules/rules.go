@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/tidemarkdb/tidemark/internal/query"
+	"github.com/tidemarkdb/tidemark/internal/yamldoc"
 )
 
 // File is a rules file.
@@ -34,10 +35,8 @@ type Rule struct {
 	Columns []string
 	Account string
 
-	at, whereAt, columnsAt, accountAt position
+	at, whereAt, columnsAt, accountAt yamldoc.Position
 }
-
-type position struct{ line, column int }
 
 // String names what the rule is for, as SQL.
 func (r *Rule) String() string {

@@ -13,6 +13,7 @@ import (
 	"github.com/tidemarkdb/tidemark/internal/patch"
 	"github.com/tidemarkdb/tidemark/internal/perm/tuple"
 	"github.com/tidemarkdb/tidemark/internal/query"
+	"github.com/tidemarkdb/tidemark/internal/yamldoc"
 )
 
 // Bound is a mapping together with its tables as they were when Bind looked.
@@ -80,11 +81,11 @@ func (r *Rule) locate(p query.Problem) query.Problem {
 	case p.Line < 0:
 		p.Line = -p.Line
 	case p.Line == 0:
-		p.Line, p.Column = r.tableAt.line, r.tableAt.column
+		p.Line, p.Column = r.tableAt.Line, r.tableAt.Column
 	case p.Line == 1:
-		p.Line, p.Column = r.whereAt.line, r.whereAt.column+p.Column-1
+		p.Line, p.Column = r.whereAt.Line, r.whereAt.Column+p.Column-1
 	default:
-		p.Line += r.whereAt.line - 1
+		p.Line += r.whereAt.Line - 1
 	}
 	return p
 }
@@ -92,10 +93,10 @@ func (r *Rule) locate(p query.Problem) query.Problem {
 // look checks the rule's columns and tables.
 func (r *boundRule) look() []query.Problem {
 	var problems []query.Problem
-	problem := func(at position, hint, format string, args ...any) {
-		problems = append(problems, query.Problem{Line: -at.line, Column: at.column, Message: fmt.Sprintf(format, args...), Hint: hint})
+	problem := func(at yamldoc.Position, hint, format string, args ...any) {
+		problems = append(problems, query.Problem{Line: -at.Line, Column: at.Column, Message: fmt.Sprintf(format, args...), Hint: hint})
 	}
-	find := func(name string, at position) *query.RowColumn {
+	find := func(name string, at yamldoc.Position) *query.RowColumn {
 		c := r.rows.Column(name)
 		switch {
 		case c == nil:
@@ -113,7 +114,7 @@ func (r *boundRule) look() []query.Problem {
 		r.columns[name] = c
 		return c
 	}
-	here := position{r.Line, r.Column}
+	here := yamldoc.Position{Line: r.Line, Column: r.Column}
 	for _, name := range r.idColumns() {
 		if c := find(name, here); c != nil && !isText(c) {
 			problem(here, "use a column with the id itself", "the column %s is of type %s, whose text cannot be an id", name, c.TypeName)

@@ -8,6 +8,7 @@ import (
 	"github.com/tidemarkdb/tidemark/internal/perm/schema"
 	"github.com/tidemarkdb/tidemark/internal/perm/tuple"
 	"github.com/tidemarkdb/tidemark/internal/query"
+	"github.com/tidemarkdb/tidemark/internal/yamldoc"
 )
 
 // Check says where the rules do not fit a schema: they name what it does not
@@ -15,11 +16,11 @@ import (
 func (m *Mapping) Check(s *schema.Schema) Problems {
 	var problems Problems
 	for _, r := range m.Rules {
-		add := func(at position, err error) {
-			problems = append(problems, query.Problem{File: m.Path, Line: at.line, Column: at.column, Message: err.Error()})
+		add := func(at yamldoc.Position, err error) {
+			problems = append(problems, query.Problem{File: m.Path, Line: at.Line, Column: at.Column, Message: err.Error()})
 		}
 		if err := s.Allowed(r.example()); err != nil {
-			add(position{r.Line, r.Column}, err)
+			add(yamldoc.Position{Line: r.Line, Column: r.Column}, err)
 			continue
 		}
 		if r.caveat == "" {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/tidemarkdb/tidemark/internal/perm/schema"
+	"github.com/tidemarkdb/tidemark/internal/yamldoc"
 )
 
 const sample = `# who may see what
@@ -38,17 +39,17 @@ func TestParse(t *testing.T) {
 	for i, want := range []struct {
 		text, table, where string
 		line, column       int
-		whereAt            position
+		whereAt            yamldoc.Position
 		example            string
 	}{
-		{"document:{id}#owner@user:{owner_id}", "documents", "deleted_at is null", 3, 5, position{3, 62}, "document:x#owner@user:x"},
+		{"document:{id}#owner@user:{owner_id}", "documents", "deleted_at is null", 3, 5, yamldoc.Position{Line: 3, Column: 62}, "document:x#owner@user:x"},
 		{
 			"document:{id}#viewer@group:{group_id}#member", "document_shares", "kind = 'group'", 4, 5,
-			position{6, 12},
+			yamldoc.Position{Line: 6, Column: 12},
 			"document:x#viewer@group:x#member[business_hours][expiration:1970-01-01T00:00:00.000001Z]",
 		},
-		{"org/document:{org}/{name}#parent@org:main", `app."Odd Table"`, "a = 1\n  AND b = 2", 10, 5, position{13, 1}, "org/document:x/x#parent@org:main"},
-		{"document:{id}#viewer@user:*", "documents", "public", 15, 5, position{15, 54}, "document:x#viewer@user:*"},
+		{"org/document:{org}/{name}#parent@org:main", `app."Odd Table"`, "a = 1\n  AND b = 2", 10, 5, yamldoc.Position{Line: 13, Column: 1}, "org/document:x/x#parent@org:main"},
+		{"document:{id}#viewer@user:*", "documents", "public", 15, 5, yamldoc.Position{Line: 15, Column: 54}, "document:x#viewer@user:*"},
 	} {
 		r := m.Rules[i]
 		if r.text != want.text || r.Table() != want.table || r.where != want.where || r.Line != want.line || r.Column != want.column ||

@@ -21,6 +21,7 @@ import (
 	"strings"
 
 	"github.com/tidemarkdb/tidemark/internal/query"
+	"github.com/tidemarkdb/tidemark/internal/yamldoc"
 )
 
 // Mapping is a mapping file.
@@ -46,20 +47,18 @@ type Rule struct {
 	expires string // a column, or empty
 
 	path      string
-	tableAt   position
-	whereAt   position
-	caveatAt  position
-	expiresAt position
+	tableAt   yamldoc.Position
+	whereAt   yamldoc.Position
+	caveatAt  yamldoc.Position
+	expiresAt yamldoc.Position
 	// inline says that where is a part of a longer line.
 	inline bool
 }
 
-type position struct{ line, column int }
-
 // entry is one parameter of a context.
 type entry struct {
 	name     string
-	at       position
+	at       yamldoc.Position
 	constant string    // JSON, where there is no template
 	value    *template // of which a lone column keeps its type
 }

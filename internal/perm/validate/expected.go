@@ -8,6 +8,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/tidemarkdb/tidemark/internal/perm/tuple"
+	"github.com/tidemarkdb/tidemark/internal/yamldoc"
 )
 
 // Expected lists who must have a relation or permission of a resource: everybody
@@ -16,7 +17,7 @@ type Expected struct {
 	Resource tuple.Object
 	Name     string // of the relation or permission
 	Subjects []ExpectedSubject
-	at       position
+	at       yamldoc.Position
 }
 
 // ExpectedSubject is one line of an Expected.
@@ -30,13 +31,13 @@ type ExpectedSubject struct {
 	// stands; nil: they do not matter.
 	Ways []string
 	Text string
-	at   position
+	at   yamldoc.Position
 }
 
 func (r *reader) expected(node ast.Node) {
-	fields, ok := pairs(node)
+	fields, ok := yamldoc.Pairs(node)
 	if !ok {
-		r.problem(nodeAt(node), "validation wants resources with permissions below it, such as document:plan#view")
+		r.problem(yamldoc.At(node), "validation wants resources with permissions below it, such as document:plan#view")
 	}
 	for _, f := range fields {
 		key, _ := r.text(f.Key)

@@ -15,11 +15,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 
 	"github.com/tidemarkdb/tidemark/internal/perm/tuple"
+	"github.com/tidemarkdb/tidemark/internal/yamldoc"
 )
 
 // File is a validation file.
@@ -36,7 +35,7 @@ type File struct {
 // Relationship is one line of the relationships.
 type Relationship struct {
 	tuple.Relationship
-	at position
+	at yamldoc.Position
 }
 
 // Want is what an assertion expects.
@@ -59,7 +58,7 @@ type Assertion struct {
 	Context            string // JSON object, or empty
 	Want               Want
 	Text               string
-	at                 position
+	at                 yamldoc.Position
 }
 
 // Problem is something wrong with a file, or an answer that is not the one it
@@ -116,42 +115,26 @@ type reader struct {
 	problems []Problem
 }
 
-func (r *reader) problem(at position, format string, args ...any) {
-	r.problems = append(r.problems, Problem{Path: r.file.Path, Line: at.line, Column: at.column, Message: fmt.Sprintf(format, args...)})
+func (r *reader) problem(at yamldoc.Position, format string, args ...any) {
+	r.problems = append(r.problems, Problem{Path: r.file.Path, Line: at.Line, Column: at.Column, Message: fmt.Sprintf(format, args...)})
 }
 
 func (r *reader) read(source []byte) {
-	tree, err := parser.ParseBytes(source, 0)
-	if err != nil {
-		at, message := position{1, 1}, err.Error()
-		var located yaml.Error
-		if errors.As(err, &located) {
-			message, at = located.GetMessage(), tokenAt(located.GetToken())
-		}
-		r.problem(at, "the file is not YAML: %s", message)
-		return
+	body, wrong := yamldoc.Parse(source)
+	if body != nil {
+		r.document(body)
+	} else if wrong == nil {
+		r.problem(yamldoc.Position{Line: 1, Column: 1}, "the file is empty; want a schema, relationships and assertions")
 	}
-	seen := false
-	for _, doc := range tree.Docs {
-		if doc.Body == nil || doc.Body.Type() == ast.CommentType {
-			continue
-		}
-		if seen {
-			r.problem(nodeAt(doc.Body), "there is a second document; want one")
-			break
-		}
-		seen = true
-		r.document(doc.Body)
-	}
-	if !seen {
-		r.problem(position{1, 1}, "the file is empty; want a schema, relationships and assertions")
+	if wrong != nil {
+		r.problem(wrong.At, "%s", wrong.Message)
 	}
 }
 
 func (r *reader) document(body ast.Node) {
-	fields, ok := pairs(body)
+	fields, ok := yamldoc.Pairs(body)
 	if !ok {
-		r.problem(nodeAt(body), "want schema, relationships, assertions and validation")
+		r.problem(yamldoc.At(body), "want schema, relationships, assertions and validation")
 		return
 	}
 	given := map[string]bool{}
@@ -173,14 +156,14 @@ func (r *reader) document(body ast.Node) {
 		case "validation":
 			r.expected(f.Value)
 		default:
-			r.problem(nodeAt(f.Key), "there is no %q in a validation file; it has schema or schemaFile, relationships, assertions and validation", name.value)
+			r.problem(yamldoc.At(f.Key), "there is no %q in a validation file; it has schema or schemaFile, relationships, assertions and validation", name.value)
 		}
 	}
 	switch {
 	case given["schema"] && given["schemaFile"]:
-		r.problem(nodeAt(body), "the schema is given twice, by schema and by schemaFile")
+		r.problem(yamldoc.At(body), "the schema is given twice, by schema and by schemaFile")
 	case !given["schema"] && !given["schemaFile"]:
-		r.problem(nodeAt(body), "the file has no schema")
+		r.problem(yamldoc.At(body), "the file has no schema")
 	}
 }
 
@@ -188,7 +171,7 @@ func (r *reader) document(body ast.Node) {
 func (r *reader) want(f *ast.MappingValueNode) text {
 	t, ok := r.text(f.Value)
 	if !ok {
-		r.problem(nodeAt(f.Value), "%s wants a text", f.Key.GetToken().Value)
+		r.problem(yamldoc.At(f.Value), "%s wants a text", f.Key.GetToken().Value)
 	}
 	return t
 }
@@ -238,9 +221,9 @@ func (r *reader) badTuple(in text, start int, err error) {
 }
 
 func (r *reader) assertions(node ast.Node) {
-	lists, ok := pairs(node)
+	lists, ok := yamldoc.Pairs(node)
 	if !ok {
-		r.problem(nodeAt(node), "assertions wants assertTrue, assertCaveated and assertFalse below it")
+		r.problem(yamldoc.At(node), "assertions wants assertTrue, assertCaveated and assertFalse below it")
 	}
 	for _, l := range lists {
 		want := Want(-1)
@@ -250,7 +233,7 @@ func (r *reader) assertions(node ast.Node) {
 			}
 		}
 		if want < 0 {
-			r.problem(nodeAt(l.Key), "there is no %q; want assertTrue, assertCaveated or assertFalse", l.Key.GetToken().Value)
+			r.problem(yamldoc.At(l.Key), "there is no %q; want assertTrue, assertCaveated or assertFalse", l.Key.GetToken().Value)
 			continue
 		}
 		for _, t := range r.list(l) {
@@ -271,14 +254,14 @@ func (r *reader) list(f *ast.MappingValueNode) []text {
 	}
 	items, ok := f.Value.(*ast.SequenceNode)
 	if !ok {
-		r.problem(nodeAt(f.Value), "%s wants a list", f.Key.GetToken().Value)
+		r.problem(yamldoc.At(f.Value), "%s wants a list", f.Key.GetToken().Value)
 		return nil
 	}
 	var out []text
 	for _, item := range items.Values {
 		t, ok := r.text(item)
 		if !ok {
-			r.problem(nodeAt(item), "want a text; one with a colon and a space, or a comma, stands in quotes")
+			r.problem(yamldoc.At(item), "want a text; one with a colon and a space, or a comma, stands in quotes")
 			continue
 		}
 		out = append(out, t)

@@ -15,6 +15,7 @@ import (
 	"github.com/tidemarkdb/tidemark/internal/perm/graph"
 	"github.com/tidemarkdb/tidemark/internal/perm/schema"
 	"github.com/tidemarkdb/tidemark/internal/perm/tuple"
+	"github.com/tidemarkdb/tidemark/internal/yamldoc"
 )
 
 // Report is what came of a file.
@@ -52,8 +53,8 @@ func Run(ctx context.Context, path string, now time.Time) Report {
 	return report
 }
 
-func (f *File) problem(at position, format string, args ...any) Problem {
-	return Problem{Path: f.Path, Line: at.line, Column: at.column, Message: fmt.Sprintf(format, args...)}
+func (f *File) problem(at yamldoc.Position, format string, args ...any) Problem {
+	return Problem{Path: f.Path, Line: at.Line, Column: at.Column, Message: fmt.Sprintf(format, args...)}
 }
 
 // load makes schema and relationships what questions are asked of.
@@ -64,7 +65,7 @@ func (f *File) load(now time.Time) (engine.View, []Problem) {
 		var at *schema.Error
 		if errors.As(err, &at) {
 			where := f.schema.atLine(at.Line, at.Column)
-			p.Line, p.Column, p.Message = where.line, where.column, "schema: "+at.Message
+			p.Line, p.Column, p.Message = where.Line, where.Column, "schema: "+at.Message
 		}
 		return engine.View{}, []Problem{p}
 	}
@@ -78,7 +79,7 @@ func (f *File) load(now time.Time) (engine.View, []Problem) {
 		}
 		if first, ok := seen[r.Key()]; ok {
 			if first.Relationship != r.Relationship {
-				problems = append(problems, f.problem(r.at, "%s: line %d has it too, under another condition", r.Relationship, first.at.line))
+				problems = append(problems, f.problem(r.at, "%s: line %d has it too, under another condition", r.Relationship, first.at.Line))
 			}
 			continue
 		}

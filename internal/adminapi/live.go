@@ -13,10 +13,11 @@ type liveReply struct {
 }
 
 type answersLive struct {
-	Followed    int   `json:"followed"`
-	Differences int64 `json:"differences"`
-	Refreshes   int64 `json:"refreshes"`
-	Failures    int64 `json:"failures"`
+	Followed    int    `json:"followed"`
+	Differences int64  `json:"differences"`
+	Refreshes   int64  `json:"refreshes"`
+	Failures    int64  `json:"failures"`
+	Why         string `json:"why,omitempty"` // when none can be followed
 }
 
 type tablesLiveReply struct {
@@ -44,7 +45,7 @@ func (a *api) live() *liveReply {
 		return nil
 	}
 	out := &liveReply{
-		Answers: answersLive{s.Answers.Answers, s.Answers.Differences, s.Answers.Refreshes, s.Answers.Failures},
+		Answers: answersLive{s.Answers.Answers, s.Answers.Differences, s.Answers.Refreshes, s.Answers.Failures, s.Answers.Why},
 		Tables:  tablesLive(s.Tables),
 	}
 	if a.waiting != nil {

@@ -130,7 +130,7 @@ func (h *Handler) writeBatch(w http.ResponseWriter, r *http.Request, paths []str
 		case part.Err != nil:
 			p, ours := problemOf(part.Err)
 			if ours {
-				h.log.Warn("a request failed", "path", paths[i], "status", p.Status, "err", part.Err)
+				h.log.Warn("a request failed", part.Err, "path", paths[i], "status", p.Status)
 			}
 			e.Status, e.Problem = p.Status, &p
 		case !v.Found:

@@ -55,11 +55,7 @@ func TestFollowersAreSmall(t *testing.T) {
 					writeRaw(t, clients[i], fmt.Sprintf("GET /v1/shape?handle=h-%d&offset=100_0%s&table=t%d HTTP/1.1\r\nHost: localhost:3000\r\n"+
 						"Accept: */*\r\nAccept-Language: *\r\nUser-Agent: node\r\nAccept-Encoding: gzip, deflate\r\n\r\n", shape, kind.query, shape))
 				}
-				for end := time.Now().Add(time.Minute); r.live.Waiting() < n; time.Sleep(time.Millisecond) {
-					if time.Now().After(end) {
-						t.Fatalf("%d of %d wait", r.live.Waiting(), n)
-					}
-				}
+				r.waits(n)
 				peak := resident(t)
 				each := int64(settle()-before) / int64(n)
 				t.Logf("%d followers: %d bytes each (%d before memory is given back)", n, each, int64(peak-before)/int64(n))

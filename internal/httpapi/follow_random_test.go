@@ -129,7 +129,7 @@ func (c *randomClient) request() bool {
 		c.t.Error(err)
 		return false
 	}
-	var all []message
+	var all []liveapitest.Message
 	if err := json.Unmarshal(text, &all); err != nil {
 		c.t.Errorf("%v in %q", err, text)
 		return false
@@ -139,18 +139,10 @@ func (c *randomClient) request() bool {
 	return !resp.Close
 }
 
-type message struct {
-	Value   struct{ V string }
-	Headers struct {
-		Control string
-		Seen    string `json:"global_last_seen_lsn"`
-	}
-}
-
 // events reads a stream until it ends or the client has enough of it.
 func (c *randomClient) events(body io.Reader) bool {
 	lines := bufio.NewReader(body)
-	var held []message
+	var held []liveapitest.Message
 	for {
 		line, err := lines.ReadString('\n')
 		if err == io.EOF && line == "" {
@@ -164,7 +156,7 @@ func (c *randomClient) events(body io.Reader) bool {
 		if !ok {
 			continue
 		}
-		var m message
+		var m liveapitest.Message
 		if err := json.Unmarshal([]byte(data), &m); err != nil {
 			c.t.Errorf("%v in %q", err, data)
 			return false
@@ -183,12 +175,12 @@ func (c *randomClient) events(body io.Reader) bool {
 	}
 }
 
-func (c *randomClient) receive(all []message) {
+func (c *randomClient) receive(all []liveapitest.Message) {
 	for _, m := range all {
 		if m.Headers.Control != "" {
 			continue
 		}
-		if n, _, _ := strings.Cut(m.Value.V, " "); n != strconv.Itoa(c.next) {
+		if n, _, _ := strings.Cut(m.Value["v"], " "); n != strconv.Itoa(c.next) {
 			c.t.Errorf("change %s came, want %d, at %s", n, c.next, c.offset)
 			return
 		}

@@ -11,8 +11,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -27,7 +25,6 @@ import (
 	"github.com/tidemarkdb/tidemark/internal/live"
 	"github.com/tidemarkdb/tidemark/internal/liveapi"
 	"github.com/tidemarkdb/tidemark/internal/liveapi/liveapitest"
-	"github.com/tidemarkdb/tidemark/internal/pgtest"
 	"github.com/tidemarkdb/tidemark/internal/revision"
 	"github.com/tidemarkdb/tidemark/internal/tenant"
 )
@@ -47,33 +44,11 @@ type followRig struct {
 
 func newFollowRig(t *testing.T, o liveapi.Options) *followRig {
 	t.Helper()
-	db := pgtest.DB(t)
-	db.Exec(t, `CREATE TABLE users (id int PRIMARY KEY, name text); ALTER TABLE users REPLICA IDENTITY FULL;
-		INSERT INTO users VALUES (1, 'a'); CREATE PUBLICATION tidemark FOR TABLE users`)
-	dir := t.TempDir()
-	for name, text := range map[string]string{
+	ten, _ := openTenant(t, `INSERT INTO users VALUES (1, 'a')`, map[string]string{
 		"user.sql": "-- GET /v1/users/{id}\nSELECT id, name FROM users WHERE id = :id",
 		"page.sql": "-- GET /v1/pages\nSELECT id, name FROM users ORDER BY id LIMIT 5 OFFSET :offset",
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	log := slog.New(slog.DiscardHandler)
-	ten, err := tenant.Open(context.Background(), tenant.Options{
-		Database: db.DSN(), Endpoints: dir, Slot: "front_" + db.Name, Publication: "tidemark", GCWindow: time.Minute, Logger: log,
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- ten.Run(ctx) }()
-	for end := time.Now().Add(10 * time.Second); !ten.Status().Ready; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("never ready")
-		}
-	}
+	log := slog.New(slog.DiscardHandler)
 	r := &followRig{T: t, host: liveapitest.NewHost(100), tables: &liveapitest.Tables{}, answers: &liveapitest.Answers{Missing: tenant.ErrNoEndpoint}}
 	r.host.Own = map[string][]string{"/v1/pages": {"offset"}}
 	o.Host, o.Tables, o.Answers, o.Explain, o.Logger = r.host, r.tables, r.answers, explain, log
@@ -84,16 +59,7 @@ func newFollowRig(t *testing.T, o liveapi.Options) *followRig {
 	r.front, r.plain = f.Shutdown, s.Shutdown
 	other := httpapi.NewFront(h, log)
 	r.serve = other.Serve
-	listen := func(serve func(net.Listener) error) string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { l.Close() })
-		go serve(l)
-		return l.Addr().String()
-	}
-	r.addr, r.plainly = listen(f.Serve), listen(s.Serve)
+	r.addr, r.plainly = listen(t, f.Serve).Addr().String(), listen(t, s.Serve).Addr().String()
 	r.items = liveapitest.NewShape("items-1", 100, []string{liveapitest.Row(1, "a")})
 	r.tables.Set("items", r.items)
 	t.Cleanup(func() {
@@ -102,9 +68,6 @@ func newFollowRig(t *testing.T, o liveapi.Options) *followRig {
 		f.Shutdown(end)
 		other.Shutdown(end)
 		s.Shutdown(end)
-		cancel()
-		<-done
-		ten.Close()
 	})
 	return r
 }
@@ -117,11 +80,7 @@ const itemsFrom = "/v1/shape?cursor=1&handle=items-1&live=true&table=items&offse
 
 func (r *followRig) waits(n int) {
 	r.Helper()
-	for end := time.Now().Add(20 * time.Second); r.live.Waiting() != n; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			r.Fatalf("%d requests wait, want %d", r.live.Waiting(), n)
-		}
-	}
+	liveapitest.Waits(r, r.live, n)
 }
 
 // dial returns a connection, and a reader of it.
@@ -177,17 +136,14 @@ func (r *followRig) values(text string) []string {
 		}
 		text = "[" + strings.Join(all, ",") + "]"
 	}
-	var all []struct {
-		Value   map[string]string
-		Headers map[string]any
-	}
+	var all []liveapitest.Message
 	if err := json.Unmarshal([]byte(text), &all); err != nil {
 		r.Fatalf("%v in %q", err, text)
 	}
 	out := []string{}
 	for _, m := range all {
-		if c := m.Headers["control"]; c != nil {
-			out = append(out, c.(string))
+		if c := m.Headers.Control; c != "" {
+			out = append(out, c)
 		} else {
 			out = append(out, m.Value["v"])
 		}
@@ -618,15 +574,10 @@ func (l hidden) Accept() (net.Conn, error) {
 // without waiting.
 func TestFollowOnAnyConnection(t *testing.T) {
 	r := newFollowRig(t, liveapi.Options{})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	go r.serve(hidden{l})
-	poll, pb := r.dial(l.Addr().String())
+	addr := listen(t, func(l net.Listener) error { return r.serve(hidden{l}) }).Addr().String()
+	poll, pb := r.dial(addr)
 	r.ask(poll, itemsFrom+whole(100))
-	stream, sb := r.dial(l.Addr().String())
+	stream, sb := r.dial(addr)
 	r.ask(stream, itemsFrom+whole(100)+"&live_sse=true")
 	r.waits(2)
 	r.items.Insert(200, 1, "x")

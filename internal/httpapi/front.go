@@ -14,6 +14,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/tidemarkdb/tidemark/internal/liveapi"
 	"github.com/tidemarkdb/tidemark/internal/tenant"
 )
 
@@ -61,7 +62,7 @@ func (f *Front) Serve(l net.Listener) error {
 			if errors.As(err, &ne) && ne.Timeout() {
 				continue
 			}
-			f.log.Warn("a connection was not accepted", "err", err)
+			f.handler.log.Warn("a connection was not accepted", err)
 			time.Sleep(5 * time.Millisecond)
 			continue
 		}
@@ -252,7 +253,7 @@ func (c *frontConn) whole(now time.Time) next {
 			return withServer
 		}
 		c.start += len(head)
-		if !req.conditional && c.hit(req, now) {
+		if !req.conditional && !bytes.HasPrefix(req.target, followed) && c.hit(req, now) {
 			if len(c.out) > frontBatch && !c.flush() {
 				return withNothing
 			}
@@ -315,6 +316,9 @@ func (c *frontConn) flush() bool {
 	c.out = c.out[:0]
 	return err == nil
 }
+
+// followed is how the addresses begin that are of shapes, and never in memory.
+var followed = []byte(liveapi.ShapePath + "?")
 
 // hit answers from memory if it can.
 func (c *frontConn) hit(req request, now time.Time) bool {

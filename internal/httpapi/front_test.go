@@ -28,27 +28,20 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// open starts a tenant and serves it by the front and by net/http alone.
-func open(t *testing.T) (front, plain string, db *pgtest.Database, shutdown func() error) {
+// openTenant starts a tenant of a database with a table of users.
+func openTenant(t *testing.T, fill string, endpoints map[string]string) (*tenant.Tenant, *pgtest.Database) {
 	t.Helper()
-	db = pgtest.DB(t)
+	db := pgtest.DB(t)
 	db.Exec(t, `CREATE TABLE users (id int PRIMARY KEY, name text); ALTER TABLE users REPLICA IDENTITY FULL;
-		INSERT INTO users SELECT n, repeat('x', n * 50) FROM generate_series(1, 60) n;
-		CREATE PUBLICATION tidemark FOR TABLE users`)
+		CREATE PUBLICATION tidemark FOR TABLE users; `+fill)
 	dir := t.TempDir()
-	for name, text := range map[string]string{
-		"user.sql":  "-- GET /v1/users/{id}\n-- result: one\nSELECT id, name FROM users WHERE id = :id",
-		"all.sql":   "-- GET /v1/all\nSELECT id, name FROM users ORDER BY id",
-		"clock.sql": "-- GET /v1/clock\n-- volatile: ok\n-- ttl: 1h\nSELECT clock_timestamp() AS t FROM users LIMIT 1",
-		"slow.sql":  "-- GET /v1/slow\nSELECT count(*) AS n FROM users, generate_series(1, 100000) g",
-	} {
+	for name, text := range endpoints {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	log := slog.New(slog.DiscardHandler)
 	ten, err := tenant.Open(context.Background(), tenant.Options{
-		Database: db.DSN(), Endpoints: dir, Slot: "front_" + db.Name, Publication: "tidemark", GCWindow: time.Minute, Logger: log,
+		Database: db.DSN(), Endpoints: dir, Slot: "front_" + db.Name, Publication: "tidemark", GCWindow: time.Minute,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -56,46 +49,59 @@ func open(t *testing.T) (front, plain string, db *pgtest.Database, shutdown func
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- ten.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		ten.Close()
+	})
 	for end := time.Now().Add(10 * time.Second); !ten.Status().Ready; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("never ready")
 		}
 	}
+	return ten, db
+}
+
+// listen has connections served that come to where it listens, until the test ends.
+func listen(t *testing.T, serve func(net.Listener) error) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var served sync.WaitGroup
+	served.Go(func() { serve(l) })
+	t.Cleanup(func() {
+		l.Close()
+		served.Wait()
+	})
+	return l
+}
+
+// open serves a tenant by the front and by net/http alone.
+func open(t *testing.T) (front, plain string, db *pgtest.Database, shutdown func() error) {
+	t.Helper()
+	ten, db := openTenant(t, "INSERT INTO users SELECT n, repeat('x', n * 50) FROM generate_series(1, 60) n", map[string]string{
+		"user.sql":  "-- GET /v1/users/{id}\n-- result: one\nSELECT id, name FROM users WHERE id = :id",
+		"all.sql":   "-- GET /v1/all\nSELECT id, name FROM users ORDER BY id",
+		"clock.sql": "-- GET /v1/clock\n-- volatile: ok\n-- ttl: 1h\nSELECT clock_timestamp() AS t FROM users LIMIT 1",
+		"slow.sql":  "-- GET /v1/slow\nSELECT count(*) AS n FROM users, generate_series(1, 100000) g",
+	})
+	log := slog.New(slog.DiscardHandler)
 	h := httpapi.New(ten, log)
 	f, s := httpapi.NewFront(h, log), httpapi.Server(h, log)
-	var listeners []net.Listener
-	var served sync.WaitGroup
-	for _, serve := range []func(net.Listener) error{f.Serve, s.Serve} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		listeners = append(listeners, l)
-		served.Add(1)
-		go func() {
-			defer served.Done()
-			serve(l)
-		}()
-	}
-	var once sync.Once
-	shutdown = func() (err error) {
-		once.Do(func() {
-			drain, stop := context.WithTimeout(context.Background(), 10*time.Second)
-			defer stop()
-			listeners[0].Close()
-			err = f.Shutdown(drain)
-			s.Close()
-			served.Wait()
-			cancel()
-			if rerr := <-done; rerr != nil {
-				t.Error(rerr)
-			}
-			ten.Close()
-		})
-		return err
-	}
+	fl, sl := listen(t, f.Serve), listen(t, s.Serve)
+	shutdown = sync.OnceValue(func() error {
+		drain, stop := context.WithTimeout(context.Background(), 10*time.Second)
+		defer stop()
+		defer s.Close()
+		fl.Close()
+		return f.Shutdown(drain)
+	})
 	t.Cleanup(func() { shutdown() })
-	return listeners[0].Addr().String(), listeners[1].Addr().String(), db, shutdown
+	return fl.Addr().String(), sl.Addr().String(), db, shutdown
 }
 
 // exchange sends bytes, in pieces, and reads n responses; with n 0, all until

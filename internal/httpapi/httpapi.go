@@ -19,6 +19,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/internal/answer"
 	"github.com/tidemarkdb/tidemark/internal/liveapi"
+	"github.com/tidemarkdb/tidemark/internal/tally"
 	"github.com/tidemarkdb/tidemark/internal/tenant"
 )
 
@@ -33,12 +34,12 @@ const (
 type Handler struct {
 	tenant *tenant.Tenant
 	live   *liveapi.Handler
-	log    *slog.Logger
+	log    *tally.Log
 }
 
 // New returns the handler of a tenant's endpoints.
 func New(t *tenant.Tenant, log *slog.Logger) *Handler {
-	return &Handler{tenant: t, log: log}
+	return &Handler{tenant: t, log: tally.New(log)}
 }
 
 // Follow has requests that are about following served by l. It is called before
@@ -147,7 +148,7 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 		panic(http.ErrAbortHandler)
 	}
 	if ours {
-		h.log.Warn("a request failed", "path", r.URL.Path, "status", p.Status, "err", err)
+		h.log.Warn("a request failed", err, "path", r.URL.Path, "status", p.Status)
 	}
 	WriteProblem(w, r, p)
 }

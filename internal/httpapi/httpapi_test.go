@@ -1,8 +1,10 @@
 package httpapi
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -88,6 +90,23 @@ func TestProblemOf(t *testing.T) {
 	WriteProblem(w, httptest.NewRequest("HEAD", "/", nil), Problem{Status: 503, Title: "gone"})
 	if w.Body.Len() != 0 || w.Header().Get("Retry-After") == "" || w.Header().Get("Content-Type") != "application/problem+json" {
 		t.Errorf("HEAD 503: %v %q", w.Header(), w.Body)
+	}
+}
+
+// TestFailuresInLog has all requests fail, and all parts of a batch.
+func TestFailuresInLog(t *testing.T) {
+	var log bytes.Buffer
+	h := New(nil, slog.New(slog.NewTextHandler(&log, nil)))
+	paths, parts := make([]string, 50), make([]tenant.Part, 50)
+	for i := range parts {
+		paths[i], parts[i].Err = fmt.Sprint("/", i), tenant.ErrDatabaseGone
+	}
+	for range 50 {
+		h.fail(httptest.NewRecorder(), httptest.NewRequest("GET", "/x?secret=s", nil), tenant.ErrDatabaseGone)
+		h.writeBatch(httptest.NewRecorder(), httptest.NewRequest("POST", "/v1/batch", nil), paths, parts, "")
+	}
+	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "path=/x status=503 err=") {
+		t.Errorf("the log has %s", text)
 	}
 }
 

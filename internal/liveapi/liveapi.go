@@ -22,6 +22,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/internal/live"
 	"github.com/tidemarkdb/tidemark/internal/revision"
+	"github.com/tidemarkdb/tidemark/internal/tally"
 )
 
 // The paths that are shapes' own.
@@ -78,6 +79,7 @@ const (
 // Handler serves shapes.
 type Handler struct {
 	o     Options
+	log   *tally.Log
 	gate  keyring
 	hub   hub
 	made  made
@@ -110,7 +112,7 @@ func New(o Options) *Handler {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	h := &Handler{o: o, gate: newKeyring(o.Secrets, o.AccountKey), start: time.Now().UnixMicro()}
+	h := &Handler{o: o, log: tally.New(o.Logger), gate: newKeyring(o.Secrets, o.AccountKey), start: time.Now().UnixMicro()}
 	h.stopping, h.stop = context.WithCancel(context.Background())
 	h.closing, h.close = context.WithCancel(context.Background())
 	h.hub.init(h)

@@ -125,14 +125,7 @@ func (r *rig) get(uri string, header ...string) reply {
 // messages returns the values and controls of a body.
 func (r reply) messages(t *testing.T) []string {
 	t.Helper()
-	var all []struct {
-		Value   map[string]string
-		Headers struct {
-			Operation, Control string
-			Seen               string `json:"global_last_seen_lsn"`
-			Token              string
-		}
-	}
+	var all []liveapitest.Message
 	if err := json.Unmarshal([]byte(r.text), &all); err != nil {
 		t.Fatalf("%v in %q", err, r.text)
 	}
@@ -204,11 +197,7 @@ func (r *rig) problem(got reply, status int, slug, parameter, message string) {
 // waits returns once n requests wait.
 func (r *rig) waits(n int) {
 	r.Helper()
-	for end := time.Now().Add(10 * time.Second); r.live.Waiting() != n; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			r.Fatalf("%d requests wait, want %d", r.live.Waiting(), n)
-		}
-	}
+	liveapitest.Waits(r, r.live, n)
 }
 
 // async sends a request, and returns a channel of its reply.
@@ -674,5 +663,14 @@ func TestErrors(t *testing.T) {
 		if text := r.log.String(); (len(text) > logged) != tt.logged || strings.Contains(text, "hidden") {
 			t.Errorf("%v: the log is %q", tt.err, text[logged:])
 		}
+	}
+	// All fail when the database is away.
+	logged := r.log.String()
+	r.tables.OpenErr = errors.New("away")
+	for range 20 {
+		r.problem(r.get("/v1/shape?offset=-1&table=items"), 500, "internal", "", "")
+	}
+	if lines := strings.Count(r.log.String()[len(logged):], "\n"); lines != 1 {
+		t.Errorf("20 failures are %d lines in the log", lines)
 	}
 }

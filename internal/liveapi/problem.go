@@ -111,7 +111,7 @@ func (h *Handler) refuse(of string, err error, private bool) *response {
 	p, ours := h.problem(err)
 	if ours {
 		// Not its address: secrets are in the query.
-		h.o.Logger.Warn("a request for a shape failed", "of", of, "status", p.Status, "err", err)
+		h.log.Warn("a request for a shape failed", err, "of", of, "status", p.Status)
 	}
 	return p.response(err)
 }

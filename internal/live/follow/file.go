@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -130,25 +131,35 @@ func (f *file) append(records []byte) error {
 		err = errors.Join(err, w.Close())
 	}
 	if err != nil {
-		f.broken = true
+		f.spoil()
 		return fmt.Errorf("append to what followers of an answer have: %w", err)
 	}
 	f.size += int64(len(records))
 	return nil
 }
 
+// spoil drops a file that can no longer say what followers have. From one that
+// stayed, another process would go on, and tell again what they know.
+func (f *file) spoil() {
+	f.broken = true
+	if err := os.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		_ = os.Truncate(f.path, 0) // where that fails, too, the file was not to be written at all
+	}
+}
+
 // replace writes the whole file anew.
 func (f *file) replace(content []byte) error {
-	f.broken = true
-	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
-		return err
-	}
 	temp := f.path + ".new"
-	if err := os.WriteFile(temp, content, 0o600); err != nil {
-		os.Remove(temp)
-		return fmt.Errorf("write what followers of an answer have: %w", err)
+	err := os.MkdirAll(filepath.Dir(f.path), 0o700)
+	if err == nil {
+		err = os.WriteFile(temp, content, 0o600)
 	}
-	if err := os.Rename(temp, f.path); err != nil {
+	if err == nil {
+		err = os.Rename(temp, f.path)
+	}
+	if err != nil {
+		f.spoil()
+		os.Remove(temp)
 		return fmt.Errorf("write what followers of an answer have: %w", err)
 	}
 	f.size, f.broken = int64(len(content)), false

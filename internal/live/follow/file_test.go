@@ -4,9 +4,13 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/tidemarkdb/tidemark/internal/answer"
 	"github.com/tidemarkdb/tidemark/internal/live"
+	"github.com/tidemarkdb/tidemark/internal/live/disk"
 )
 
 // TestRestart goes on in another hub, from the files as they are.
@@ -31,8 +35,10 @@ func TestRestart(t *testing.T) {
 		if n%11 == 0 {
 			if n%2 == 0 {
 				hub.Close()
+			} else { // it does nothing any more, as if it had been killed
+				hub.work.close()
+				hub.lock.Close()
 			}
-			hub.work.close() // it does nothing any more, as if it had been killed
 			hub = newHub(t, h, change)
 		}
 	}
@@ -215,5 +221,57 @@ func TestNewcomersBeginLate(t *testing.T) {
 	info, err := os.Stat(f.file.path)
 	if err != nil || info.Size() != f.file.size || info.Size() > 60_000 {
 		t.Errorf("the file has %d bytes, and %d are known: %v", info.Size(), f.file.size, err)
+	}
+}
+
+// TestDirectoryOfAnother has two hubs in one directory: the second touches nothing
+// there until the first has closed.
+func TestDirectoryOfAnother(t *testing.T) {
+	h := newHost(t)
+	h.set("/x", []item{{1, "a", "one"}})
+	dir := filepath.Join(t.TempDir(), "answers")
+	change := func(o *Options) { o.Dir, o.KeepFile = dir, time.Hour }
+	first := newHub(t, h, change)
+	second := newHub(t, h, change)
+	second.sweepFiles()
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("the directory was made before anybody needed it")
+	}
+	c := newClient(h, "/x", nil)
+	c.catchUp(t, first)
+	old := time.Now().Add(-2 * time.Hour)
+	path := filepath.Join(dir, idOf("/x"))
+	if err := os.Chtimes(path, old, old); err != nil {
+		t.Fatal(err)
+	}
+	second.sweepFiles() // which would drop it
+	_, err := second.Open(t.Context(), "/x", "", c.handle, nil)
+	for what, err := range map[string]error{"open": err, "delete": second.Delete(t.Context(), c.handle)} {
+		if !errors.Is(err, live.ErrUnavailable) || !errors.Is(err, disk.ErrLocked) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "live.dir") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if why := second.Stats().Why; !strings.Contains(why, dir) || first.Stats().Why != "" {
+		t.Errorf("the second says %q, the first %q", why, first.Stats().Why)
+	}
+	h.set("/x", []item{{1, "a", "two"}})
+	c.catchUp(t, first)
+	first.Close()
+	h.set("/x", []item{{1, "a", "three"}, {2, "b", "four"}})
+	c.catchUp(t, second)
+	if len(c.gone) > 0 || second.Stats().Why != "" {
+		t.Error(c.gone, second.Stats().Why)
+	}
+	if _, err := first.Open(t.Context(), "/x", "", c.handle, nil); !errors.Is(err, answer.ErrClosing) {
+		t.Errorf("one that has closed: %v", err)
+	}
+	// What the directory is taken by is no file of an answer.
+	if err := os.Chtimes(filepath.Join(dir, disk.LockName), old, old); err != nil {
+		t.Fatal(err)
+	}
+	second.sweepFiles()
+	third := newHub(t, h, change)
+	if _, err := third.Open(t.Context(), "/x", "", "", nil); !errors.Is(err, disk.ErrLocked) {
+		t.Errorf("the second let go of it: %v", err)
 	}
 }

@@ -23,7 +23,8 @@
 //
 // Rows are in the file of the answer (record.go), as newcomers of the handle get
 // them and with what came since, so that a handle outlives the process, memory
-// kept for it, and the loss of a slot.
+// kept for it, and the loss of a slot. One hub at a time has the directory of these
+// files.
 //
 // Locks, outermost first: Hub.mu, followed.mu, Hub.work.mu. The answer store calls
 // with its own lock held, and then only Hub.work.mu is taken.
@@ -36,13 +37,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/tidemarkdb/tidemark/internal/answer"
 	"github.com/tidemarkdb/tidemark/internal/live"
+	"github.com/tidemarkdb/tidemark/internal/live/disk"
 	"github.com/tidemarkdb/tidemark/internal/revision"
+	"github.com/tidemarkdb/tidemark/internal/tally"
 )
 
 // ErrNoAnswer is what errors of a Host wrap that say that a key, which once was
@@ -83,7 +87,7 @@ type Host interface {
 // Options configure a Hub. Zero values mean the defaults named.
 type Options struct {
 	Host Host
-	Dir  string // of the files of answers; made when needed
+	Dir  string // of the files of answers; made, and taken for this hub, when needed
 	// ChunkBytes is about how much one batch has; 10,000.
 	ChunkBytes int
 	// LogBytes is how much of an answer's past is kept, at least, for those who
@@ -107,8 +111,9 @@ type Options struct {
 // Hub follows the answers of one tenant. It implements live.Answers. Its methods
 // are safe for concurrent use.
 type Hub struct {
-	opts Options
-	log  *slog.Logger
+	opts  Options
+	log   *slog.Logger
+	tally *tally.Log
 	// ctx is that of reading answers.
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -118,9 +123,10 @@ type Hub struct {
 	closed bool
 	byKey  map[string]*followed
 	byID   map[string]*followed
+	lock   *os.File // by which the directory is this hub's; nil until that is needed
+	why    string   // it could not be taken, as was last said
 
 	differences, messages, refreshes, failures atomic.Int64
-	warned                                     atomic.Int64 // Unix nanoseconds
 }
 
 // New returns a hub that follows nothing yet. Run looks after it.
@@ -136,7 +142,7 @@ func New(opts Options) *Hub {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	h := &Hub{opts: opts, log: opts.Logger, byKey: map[string]*followed{}, byID: map[string]*followed{}}
+	h := &Hub{opts: opts, log: opts.Logger, tally: tally.New(opts.Logger), byKey: map[string]*followed{}, byID: map[string]*followed{}}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.work.most = opts.Workers
 	return h
@@ -181,6 +187,37 @@ func (h *Hub) Close() {
 	for _, f := range all {
 		h.opts.Host.Unwatch(f.key, f)
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.lock != nil {
+		h.lock.Close()
+		h.lock = nil
+	}
+}
+
+// take takes the directory, in which two processes would spoil each other's files.
+// It is tried again by each who needs it. h.mu is held.
+func (h *Hub) take() error {
+	switch {
+	case h.closed:
+		return answer.ErrClosing
+	case h.lock != nil:
+		return nil
+	}
+	lock, err := disk.Lock(h.opts.Dir)
+	if err == nil {
+		h.lock, h.why = lock, ""
+		return nil
+	}
+	err = fmt.Errorf("%w: what followers of endpoints have is kept in %s: %w", live.ErrUnavailable, h.opts.Dir, err)
+	if hint := disk.Hint(err); hint != "" {
+		err = fmt.Errorf("%w (%s)", err, hint)
+	}
+	if h.why != err.Error() {
+		h.why = err.Error()
+		h.log.Error("endpoints cannot be followed", "err", err)
+	}
+	return err
 }
 
 // Stats are figures of a hub.
@@ -190,29 +227,24 @@ type Stats struct {
 	Messages    int64 // in them
 	Refreshes   int64 // answers read anew
 	Failures    int64 // of reading them
+	// Why, if not empty, says why nothing could be followed when that was last tried.
+	Why string
 }
 
 // Stats returns the current figures.
 func (h *Hub) Stats() Stats {
 	h.mu.Lock()
-	n := len(h.byKey)
+	n, why := len(h.byKey), h.why
 	h.mu.Unlock()
 	return Stats{
-		Answers: n, Differences: h.differences.Load(), Messages: h.messages.Load(),
+		Answers: n, Why: why, Differences: h.differences.Load(), Messages: h.messages.Load(),
 		Refreshes: h.refreshes.Load(), Failures: h.failures.Load(),
 	}
 }
 
-// failed says that answers cannot be read: not of each, for when the database is
-// away, none can.
+// failed says that an answer cannot be read: when the database is away, none can.
 func (h *Hub) failed(f *followed, err error, after time.Duration) {
-	level := slog.LevelDebug
-	now, last := time.Now().UnixNano(), h.warned.Load()
-	if now-last > int64(10*time.Second) && h.warned.CompareAndSwap(last, now) {
-		level = slog.LevelWarn
-	}
-	h.log.Log(h.ctx, level, "a followed answer could not be read; its followers wait",
-		"answer", f.key, "err", err, "after", after.Round(time.Millisecond))
+	h.tally.Warn("a followed answer could not be read; its followers wait", err, "answer", f.key, "after", after.Round(time.Millisecond))
 }
 
 // idOf returns what stands for a key in handles and names of files.
@@ -290,8 +322,8 @@ func (e *forbiddenError) Unwrap() error { return live.ErrForbidden }
 func (h *Hub) follow(b Bound) (*followed, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed {
-		return nil, answer.ErrClosing
+	if err := h.take(); err != nil {
+		return nil, err
 	}
 	f := h.byKey[b.Key]
 	if f != nil {

@@ -14,7 +14,7 @@ func (f *followed) append(e *entry, steps []step, xid revision.XID, rows *table)
 	record := appendDifference(nil, e, steps, xid, f.last)
 	if !f.file.broken {
 		if err := f.file.append(record); err != nil {
-			h.log.Error("followers of an answer go on without a file; after a restart they will begin anew", "answer", f.key, "err", err)
+			h.tally.Error("followers of an answer go on without a file; after a restart they will begin anew", err, "answer", f.key)
 		} else {
 			f.file.logged += int64(len(record))
 		}

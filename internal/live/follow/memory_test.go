@@ -15,7 +15,7 @@ import (
 // answer store holds, too.
 func TestMemory(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it follows many answers")
+		t.Skip("it follows thousands of answers; run without -short to see what one takes in memory")
 	}
 	const answers = 2000
 	h := newHost(t)

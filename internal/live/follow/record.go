@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/internal/change"
 	"github.com/tidemarkdb/tidemark/internal/live"
+	"github.com/tidemarkdb/tidemark/internal/live/record"
 	"github.com/tidemarkdb/tidemark/internal/revision"
 )
 
@@ -92,10 +93,6 @@ type differenceRecord struct {
 	steps []byte
 }
 
-func appendText(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
 func appendOffset(b []byte, o live.Offset) []byte {
 	return binary.AppendUvarint(binary.AppendUvarint(b, uint64(o.LSN)), o.Index)
 }
@@ -107,7 +104,7 @@ func (h *header) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, h.source.SystemID)
 	b = binary.AppendUvarint(b, uint64(h.source.Timeline))
 	for _, s := range []string{h.incarnation, h.print, h.key} {
-		b = appendText(b, s)
+		b = record.AppendText(b, s)
 	}
 	b = appendOffset(b, h.begin)
 	b = binary.AppendUvarint(b, h.next)
@@ -144,39 +141,13 @@ func appendDifference(b []byte, e *entry, steps []step, xid revision.XID, prev l
 	return endRecord(b, start)
 }
 
-// reader reads the fields of a record. After a failure they are zero.
-type reader struct {
-	b   []byte
-	bad bool
+func readOffset(r *record.Reader) live.Offset {
+	return live.Offset{LSN: revision.LSN(r.Uvarint()), Index: r.Uvarint()}
 }
 
-func (r *reader) number() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.bad, r.b = true, nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) text() string {
-	n := r.number()
-	if n > uint64(len(r.b)) {
-		r.bad, r.b = true, nil
-		return ""
-	}
-	s := string(r.b[:n])
-	r.b = r.b[n:]
-	return s
-}
-
-func (r *reader) offset() live.Offset {
-	return live.Offset{LSN: revision.LSN(r.number()), Index: r.number()}
-}
-
-func (r *reader) err() error {
-	if r.bad {
+// whole is nil if all was there that was read.
+func whole(r *record.Reader) error {
+	if r.Bad {
 		return errTorn
 	}
 	return nil
@@ -186,26 +157,26 @@ func readHeader(payload []byte) (header, error) {
 	if len(payload) < 2 || payload[0] != kindHeader || payload[1] != fileVersion {
 		return header{}, errTorn
 	}
-	r := reader{b: payload[2:]}
-	h := header{source: revision.Source{SystemID: r.number(), Timeline: uint32(r.number())}}
-	h.incarnation, h.print, h.key = r.text(), r.text(), r.text()
-	h.begin = r.offset()
-	h.next = r.number()
-	return h, r.err()
+	r := record.Reader{Rest: payload[2:]}
+	h := header{source: revision.Source{SystemID: r.Uvarint(), Timeline: uint32(r.Uvarint())}}
+	h.incarnation, h.print, h.key = string(r.Text()), string(r.Text()), string(r.Text())
+	h.begin = readOffset(&r)
+	h.next = r.Uvarint()
+	return h, whole(&r)
 }
 
 func readSnapshot(payload []byte) (snapshotRecord, error) {
-	r := reader{b: payload[1:]}
-	s := snapshotRecord{number: r.number(), after: r.offset(), chunk: r.number()}
-	s.rows = r.b
-	return s, r.err()
+	r := record.Reader{Rest: payload[1:]}
+	s := snapshotRecord{number: r.Uvarint(), after: readOffset(&r), chunk: r.Uvarint()}
+	s.rows = r.Rest
+	return s, whole(&r)
 }
 
 func readDifference(payload []byte) (differenceRecord, error) {
-	r := reader{b: payload[1:]}
-	d := differenceRecord{lsn: revision.LSN(r.number()), xid: revision.XID(r.number()), prev: r.offset(), first: r.number(), count: r.number()}
-	d.steps = r.b
-	return d, r.err()
+	r := record.Reader{Rest: payload[1:]}
+	d := differenceRecord{lsn: revision.LSN(r.Uvarint()), xid: revision.XID(r.Uvarint()), prev: readOffset(&r), first: r.Uvarint(), count: r.Uvarint()}
+	d.steps = r.Rest
+	return d, whole(&r)
 }
 
 func (r *differenceRecord) last() live.Offset {
@@ -215,22 +186,21 @@ func (r *differenceRecord) last() live.Offset {
 // read returns the steps of a difference.
 func (r *differenceRecord) read(columns int) ([]step, error) {
 	var steps []step
-	for b := r.steps; len(b) > 0; {
-		s := step{op: change.Op(b[0])}
-		b = b[1:]
+	for in := (record.Reader{Rest: r.steps}); len(in.Rest) > 0; {
+		s := step{op: change.Op(in.Byte())}
 		if s.op != change.Insert && s.op != change.Update && s.op != change.Delete {
 			return nil, errTorn
 		}
 		var err error
 		if s.op != change.Insert {
 			s.old = make([][]byte, columns)
-			if s.twin, b, err = readRow(b, s.old); err != nil {
+			if s.twin, err = readRow(&in, s.old); err != nil {
 				return nil, err
 			}
 		}
 		if s.op != change.Delete {
 			s.row = make([][]byte, columns)
-			if s.twin, b, err = readRow(b, s.row); err != nil {
+			if s.twin, err = readRow(&in, s.row); err != nil {
 				return nil, err
 			}
 		}

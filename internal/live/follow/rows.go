@@ -8,6 +8,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/internal/change"
 	"github.com/tidemarkdb/tidemark/internal/live"
+	"github.com/tidemarkdb/tidemark/internal/live/record"
 	"github.com/tidemarkdb/tidemark/internal/revision"
 )
 
@@ -72,8 +73,7 @@ func (d *Definition) parse(body []byte) (*table, error) {
 // appendKey appends what no other row of a table has.
 func (d *Definition) appendKey(b []byte, row [][]byte, twin uint64) []byte {
 	for _, i := range d.key {
-		b = binary.AppendUvarint(b, uint64(len(row[i])))
-		b = append(b, row[i]...)
+		b = record.AppendText(b, row[i])
 	}
 	return binary.AppendUvarint(b, twin)
 }
@@ -202,28 +202,21 @@ var errPacked = errors.New("a row is not as it was written")
 func appendRow(b []byte, row [][]byte, twin uint64) []byte {
 	b = binary.AppendUvarint(b, twin)
 	for _, c := range row {
-		b = binary.AppendUvarint(b, uint64(len(c)))
-		b = append(b, c...)
+		b = record.AppendText(b, c)
 	}
 	return b
 }
 
-// readRow reads what appendRow wrote. The values are parts of b.
-func readRow(b []byte, row [][]byte) (twin uint64, rest []byte, err error) {
-	twin, n := binary.Uvarint(b)
-	if n <= 0 {
-		return 0, nil, errPacked
-	}
-	b = b[n:]
+// readRow reads what appendRow wrote. The values are parts of it.
+func readRow(r *record.Reader, row [][]byte) (twin uint64, err error) {
+	twin = r.Uvarint()
 	for i := range row {
-		size, n := binary.Uvarint(b)
-		if n <= 0 || size > uint64(len(b)-n) {
-			return 0, nil, errPacked
-		}
-		row[i] = b[n : n+int(size) : n+int(size)]
-		b = b[n+int(size):]
+		row[i] = r.Text()
 	}
-	return twin, b, nil
+	if r.Bad {
+		return 0, errPacked
+	}
+	return twin, nil
 }
 
 // pack returns a table's rows in the form that files have.
@@ -239,13 +232,12 @@ func (t *table) pack() []byte {
 func (d *Definition) unpack(b []byte) (*table, error) {
 	t := &table{columns: len(d.names)}
 	row := make([][]byte, t.columns)
-	for len(b) > 0 {
-		twin, rest, err := readRow(b, row)
+	for r := (record.Reader{Rest: b}); len(r.Rest) > 0; {
+		twin, err := readRow(&r, row)
 		if err != nil {
 			return nil, err
 		}
 		t.add(row, twin)
-		b = rest
 	}
 	return t, nil
 }

@@ -213,7 +213,7 @@ func (s *shape) unread(err error) error {
 	if errors.Is(err, errDropped) {
 		return s.lost(err.Error())
 	}
-	f.hub.log.Warn("the file of a followed answer cannot be read", "answer", f.key, "err", err)
+	f.hub.tally.Warn("the file of a followed answer cannot be read", err, "answer", f.key)
 	f.file.broken = true // a new one is written for the next who comes
 	f.snapshots = nil
 	return s.lost("what was kept of it cannot be read")

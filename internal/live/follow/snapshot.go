@@ -1,11 +1,13 @@
 package follow
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
 	"github.com/tidemarkdb/tidemark/internal/change"
 	"github.com/tidemarkdb/tidemark/internal/live"
+	"github.com/tidemarkdb/tidemark/internal/live/record"
 	"github.com/tidemarkdb/tidemark/internal/revision"
 )
 
@@ -71,9 +73,9 @@ func (v *view) divide(s *snapshot, d *Definition, f *file, topic string) error {
 	v.bounds = []int64{start}
 	cells := make([][]byte, len(d.names))
 	filled := 0
-	for rest := r.rows; len(rest) > 0; {
-		_, next, err := readRow(rest, cells)
-		if err != nil {
+	for rows := (record.Reader{Rest: r.rows}); len(rows.Rest) > 0; {
+		left := int64(len(rows.Rest))
+		if _, err := readRow(&rows, cells); err != nil {
 			return err
 		}
 		if topic != "" {
@@ -82,16 +84,14 @@ func (v *view) divide(s *snapshot, d *Definition, f *file, topic string) error {
 				return err
 			}
 			if of != topic {
-				rest = next
 				continue
 			}
 		}
 		if filled >= s.chunk {
-			v.bounds = append(v.bounds, s.at+s.size-int64(len(rest)))
+			v.bounds = append(v.bounds, s.at+s.size-left)
 			filled = 0
 		}
-		filled += len(rest) - len(next) + rowOverhead
-		rest = next
+		filled += int(left) - len(rows.Rest) + rowOverhead
 	}
 	v.chunks = len(v.bounds)
 	v.bounds = append(v.bounds, s.at+s.size)
@@ -139,16 +139,16 @@ func (v *view) batch(s *snapshot, d *Definition, f *file, topic string, i int) (
 			return nil, err
 		}
 	}
-	rest, err := f.readRange(v.bounds[i], v.bounds[i+1]-v.bounds[i])
+	chunk, err := f.readRange(v.bounds[i], v.bounds[i+1]-v.bounds[i])
 	if err != nil {
 		return nil, err
 	}
 	var messages, buf []byte
 	var row change.Row
 	cells := make([][]byte, len(d.names))
-	for len(rest) > 0 {
-		var twin uint64
-		if twin, rest, err = readRow(rest, cells); err != nil {
+	for rows := (record.Reader{Rest: chunk}); len(rows.Rest) > 0; {
+		twin, err := readRow(&rows, cells)
+		if err != nil {
 			return nil, err
 		}
 		if row, buf, err = d.text(cells, row, buf); err != nil {
@@ -168,6 +168,7 @@ func (v *view) batch(s *snapshot, d *Definition, f *file, topic string, i int) (
 		b.Messages = live.AppendSnapshotEnd(b.Messages, &revision.Snapshot{})
 		b.SnapshotEnd = true
 	}
+	b.Messages = bytes.Clone(b.Messages) // without the room to grow
 	if v.bytes += len(b.Messages); v.bytes > maxViewed {
 		clear(v.batches)
 		v.bytes = len(b.Messages)

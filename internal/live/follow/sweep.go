@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tidemarkdb/tidemark/internal/live"
+	"github.com/tidemarkdb/tidemark/internal/live/disk"
 )
 
 func keyPath(key string) string {
@@ -119,6 +120,9 @@ func (h *Hub) deleteFile(id, incarnation string) error {
 	if head, err := readHeader(payload); err != nil || head.incarnation != incarnation {
 		return live.ErrNoShape
 	}
+	if err := h.take(); err != nil {
+		return err
+	}
 	return os.Remove(path)
 }
 
@@ -129,6 +133,12 @@ func (h *Hub) sweepFiles() {
 	if err != nil {
 		return // there is none yet
 	}
+	h.mu.Lock()
+	err = h.take()
+	h.mu.Unlock()
+	if err != nil {
+		return
+	}
 	type found struct {
 		id   string
 		size int64
@@ -138,7 +148,7 @@ func (h *Hub) sweepFiles() {
 	total := int64(0)
 	for _, e := range entries {
 		info, err := e.Info()
-		if err != nil || !e.Type().IsRegular() {
+		if err != nil || !e.Type().IsRegular() || e.Name() == disk.LockName {
 			continue
 		}
 		files = append(files, found{e.Name(), info.Size(), info.ModTime()})

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/internal/catalog"
 	"github.com/tidemarkdb/tidemark/internal/change"
+	"github.com/tidemarkdb/tidemark/internal/live/record"
 )
 
 const (
@@ -62,13 +63,13 @@ type decoder struct {
 func (d *decoder) all(b []byte, index, from uint64, relations []*catalog.Relation, tables map[catalog.OID]bool,
 	yield func(uint64, *change.Change) (bool, error),
 ) (more bool, err error) {
-	r := reader{b: b}
-	for len(r.b) > 0 {
-		c := reader{b: r.bytes(uint64(r.uint32()))}
-		d.c = change.Change{Op: change.Op(c.byte())}
-		index += c.uvarint()
-		id := c.uvarint()
-		if r.bad || c.bad || id >= uint64(len(relations)) {
+	r := record.Reader{Rest: b}
+	for len(r.Rest) > 0 {
+		c := record.Reader{Rest: r.Bytes(uint64(r.Uint32()))}
+		d.c = change.Change{Op: change.Op(c.Byte())}
+		index += c.Uvarint()
+		id := c.Uvarint()
+		if r.Bad || c.Bad || id >= uint64(len(relations)) {
 			return false, errFrame
 		}
 		d.c.Relation = relations[id]
@@ -79,9 +80,9 @@ func (d *decoder) all(b []byte, index, from uint64, relations []*catalog.Relatio
 		if at < from || tables != nil && id != 0 && !tables[d.c.Relation.OID] {
 			continue
 		}
-		d.old, d.c.Old = c.row(d.old, nil)
-		d.new, d.c.New = c.row(d.new, d.c.Old)
-		if c.bad || len(c.b) > 0 {
+		d.old, d.c.Old = readRow(&c, d.old, nil)
+		d.new, d.c.New = readRow(&c, d.new, d.c.Old)
+		if c.Bad || len(c.Rest) > 0 {
 			return false, errFrame
 		}
 		if more, err := yield(at, &d.c); err != nil || !more {
@@ -91,15 +92,15 @@ func (d *decoder) all(b []byte, index, from uint64, relations []*catalog.Relatio
 	return true, nil
 }
 
-// row decodes a row into buf, and returns both.
-func (r *reader) row(buf, old change.Row) (memory, row change.Row) {
-	n := r.uvarint()
+// readRow decodes a row into buf, and returns both.
+func readRow(r *record.Reader, buf, old change.Row) (memory, row change.Row) {
+	n := r.Uvarint()
 	if n == 0 {
 		return buf, nil
 	}
 	n--
-	if n > uint64(len(r.b)) {
-		r.bad = true
+	if n > uint64(len(r.Rest)) {
+		r.Fail()
 		return buf, nil
 	}
 	if buf == nil || uint64(cap(buf)) < n {
@@ -107,19 +108,19 @@ func (r *reader) row(buf, old change.Row) (memory, row change.Row) {
 	}
 	buf = buf[:n]
 	for i := range buf {
-		switch k := r.uvarint(); k {
+		switch k := r.Uvarint(); k {
 		case valueAbsent:
 			buf[i] = change.Value{}
 		case valueNull:
 			buf[i] = change.Value{Kind: change.Null}
 		case valueSame:
 			if i >= len(old) {
-				r.bad = true
+				r.Fail()
 				return buf, nil
 			}
 			buf[i] = old[i]
 		default:
-			buf[i] = change.Value{Kind: change.Text, Text: r.bytes(k - valueText)}
+			buf[i] = change.Value{Kind: change.Text, Text: r.Bytes(k - valueText)}
 		}
 	}
 	return buf, buf

@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 
 	"github.com/tidemarkdb/tidemark/internal/catalog"
+	"github.com/tidemarkdb/tidemark/internal/live/record"
 	"github.com/tidemarkdb/tidemark/internal/revision"
 )
 
@@ -122,79 +123,15 @@ func decodeHeader(b []byte) (h header, ok bool) {
 	}, true
 }
 
-// reader reads the fields of a frame. After a field that is not there, bad is
-// set and every other field is zero.
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.bad, r.b = true, nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) varint() int64 {
-	v, n := binary.Varint(r.b)
-	if n <= 0 {
-		r.bad, r.b = true, nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) bytes(n uint64) []byte {
-	if n > uint64(len(r.b)) {
-		r.bad, r.b = true, nil
-		return nil
-	}
-	b := r.b[:n:n]
-	r.b = r.b[n:]
-	return b
-}
-
-func (r *reader) byte() byte {
-	if b := r.bytes(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
-func (r *reader) uint32() uint32 {
-	if b := r.bytes(4); b != nil {
-		return order.Uint32(b)
-	}
-	return 0
-}
-
-func (r *reader) uint64() uint64 {
-	if b := r.bytes(8); b != nil {
-		return order.Uint64(b)
-	}
-	return 0
-}
-
-func (r *reader) text() string { return string(r.bytes(r.uvarint())) }
-
-func appendText(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
 func appendRelation(b []byte, id uint64, r *catalog.Relation) []byte {
 	b = binary.AppendUvarint(b, id)
 	b = binary.AppendUvarint(b, uint64(r.OID))
 	b = append(b, byte(r.Identity))
-	b = appendText(b, r.Schema)
-	b = appendText(b, r.Name)
+	b = record.AppendText(b, r.Schema)
+	b = record.AppendText(b, r.Name)
 	b = binary.AppendUvarint(b, uint64(len(r.Columns)))
 	for _, c := range r.Columns {
-		b = appendText(b, c.Name)
+		b = record.AppendText(b, c.Name)
 		b = binary.AppendUvarint(b, uint64(c.Type))
 		var key byte
 		if c.Key {
@@ -206,18 +143,16 @@ func appendRelation(b []byte, id uint64, r *catalog.Relation) []byte {
 }
 
 func decodeRelation(body []byte) (id uint64, rel *catalog.Relation, ok bool) {
-	r := reader{b: body}
-	id = r.uvarint()
-	rel = &catalog.Relation{OID: catalog.OID(r.uvarint()), Identity: catalog.Identity(r.byte()), Schema: r.text(), Name: r.text()}
-	n := r.uvarint()
-	if n > uint64(len(r.b)) {
-		return 0, nil, false
+	r := record.Reader{Rest: body}
+	id = r.Uvarint()
+	rel = &catalog.Relation{
+		OID: catalog.OID(r.Uvarint()), Identity: catalog.Identity(r.Byte()), Schema: string(r.Text()), Name: string(r.Text()),
 	}
-	rel.Columns = make([]catalog.Column, n)
+	rel.Columns = make([]catalog.Column, r.Count())
 	for i := range rel.Columns {
-		rel.Columns[i] = catalog.Column{Name: r.text(), Type: catalog.OID(r.uvarint()), Key: r.byte() == 1}
+		rel.Columns[i] = catalog.Column{Name: string(r.Text()), Type: catalog.OID(r.Uvarint()), Key: r.Byte() == 1}
 	}
-	return id, rel, !r.bad && len(r.b) == 0
+	return id, rel, !r.Bad && len(r.Rest) == 0
 }
 
 // ending is an end frame, less its changes.
@@ -242,22 +177,15 @@ func (e *ending) append(b []byte) []byte {
 	return b
 }
 
-// decode reads an end frame and returns the rest of it. The list of relations
-// is reused.
-func (e *ending) decode(body []byte) (rest []byte, ok bool) {
-	r := reader{b: body}
-	e.xid = revision.XID(r.uvarint())
-	e.end = revision.LSN(r.uint64())
-	e.commit = e.end - revision.LSN(r.varint())
-	e.micros = r.varint()
-	e.back = int64(r.uvarint())
-	n := r.uvarint()
-	if n > uint64(len(r.b)) {
-		return nil, false
-	}
+// decode reads an end frame up to its changes. The list of relations is reused.
+func (e *ending) decode(r *record.Reader) {
+	e.xid = revision.XID(r.Uvarint())
+	e.end = revision.LSN(r.Uint64())
+	e.commit = e.end - revision.LSN(r.Varint())
+	e.micros = r.Varint()
+	e.back = int64(r.Uvarint())
 	e.relations = e.relations[:0]
-	for range n {
-		e.relations = append(e.relations, r.uvarint())
+	for range r.Count() {
+		e.relations = append(e.relations, r.Uvarint())
 	}
-	return r.b, !r.bad
 }

@@ -20,7 +20,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
-		t.Skip("needs a small file system: ", err)
+		t.Skip("a full disk needs the right to mount a small one: ", err)
 	}
 	defer syscall.Unmount(dir, 0)
 	l := openLog(t, Options{Dir: dir, SegmentBytes: 100_000})

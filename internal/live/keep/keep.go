@@ -18,12 +18,12 @@ package keep
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
 
 	"github.com/tidemarkdb/tidemark/internal/catalog"
+	"github.com/tidemarkdb/tidemark/internal/live/disk"
 	"github.com/tidemarkdb/tidemark/internal/revision"
 )
 
@@ -32,7 +32,7 @@ var (
 	// ErrTrimmed: the log no longer holds what comes after the position.
 	ErrTrimmed = errors.New("the kept log does not go back that far")
 	// ErrLocked: another process holds the directory.
-	ErrLocked = errors.New("another process keeps its log there")
+	ErrLocked = disk.ErrLocked
 	// ErrDamaged: what was read is not what was written.
 	ErrDamaged = errors.New("the kept log is damaged")
 	// ErrClosed: the log was closed.
@@ -125,10 +125,7 @@ type Log struct {
 func Open(o Options) (*Log, error) {
 	o.defaults()
 	l := &Log{o: o, write: (*os.File).WriteAt, fsync: (*os.File).Sync, known: relations{}}
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, l.fail("open", err)
-	}
-	lock, err := lockDir(o.Dir)
+	lock, err := disk.Lock(o.Dir)
 	if err != nil {
 		return nil, l.fail("open", err)
 	}
@@ -149,16 +146,7 @@ func (l *Log) fail(op string, err error) error {
 	if err == nil || errors.As(err, &e) {
 		return err
 	}
-	e = &Error{Op: op, Dir: l.o.Dir, Err: err}
-	switch {
-	case isFull(err):
-		e.Hint = "free space there, or name another directory with live.dir"
-	case errors.Is(err, fs.ErrPermission):
-		e.Hint = "tidemark must be able to write there; or name another directory with live.dir"
-	case errors.Is(err, ErrLocked):
-		e.Hint = "stop the other tidemark, or name another directory with live.dir"
-	}
-	return e
+	return &Error{Op: op, Dir: l.o.Dir, Hint: disk.Hint(err), Err: err}
 }
 
 // Continue is called when a session of the log begins, of which every transaction

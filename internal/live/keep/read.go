@@ -8,6 +8,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/internal/catalog"
 	"github.com/tidemarkdb/tidemark/internal/change"
+	"github.com/tidemarkdb/tidemark/internal/live/record"
 	"github.com/tidemarkdb/tidemark/internal/revision"
 )
 
@@ -55,16 +56,14 @@ func (t *Tx) Each(from uint64, tables map[catalog.OID]bool, yield func(index uin
 		if err != nil {
 			return err
 		}
-		r := reader{b: body}
+		r := record.Reader{Rest: body}
 		if p.off == t.pieces[len(t.pieces)-1].off {
-			if r.b, _ = t.ending.decode(body); r.b == nil {
-				return t.v.damage(p.off)
-			}
+			t.ending.decode(&r)
 		}
-		if first := r.uvarint(); r.bad || first != p.first {
+		if first := r.Uvarint(); r.Bad || first != p.first {
 			return t.v.damage(p.off)
 		}
-		if more, err := t.changes(r.b, p.first, from, tables, yield); err != nil || !more {
+		if more, err := t.changes(r.Rest, p.first, from, tables, yield); err != nil || !more {
 			return err
 		}
 	}
@@ -99,14 +98,14 @@ func (l *Log) Read(ctx context.Context, tables map[catalog.OID]bool, after, upTo
 		if err != nil {
 			return false, err
 		}
-		rest, ok := t.ending.decode(body)
-		r := reader{b: rest}
-		t.first = r.uvarint()
-		if !ok || r.bad || t.ending.end != e.end {
+		r := record.Reader{Rest: body}
+		t.ending.decode(&r)
+		t.first = r.Uvarint()
+		if r.Bad || t.ending.end != e.end {
 			return false, v.damage(e.off)
 		}
 		t.XID, t.Commit, t.End, t.Time = t.ending.xid, t.ending.commit, t.ending.end, time.UnixMicro(t.ending.micros).UTC()
-		t.v, t.rest, t.pieces = v, r.b, nil
+		t.v, t.rest, t.pieces = v, r.Rest, nil
 		if t.ending.back != 0 {
 			t.pieces = v.long(e.off)
 		}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/tidemarkdb/tidemark/internal/catalog"
+	"github.com/tidemarkdb/tidemark/internal/live/record"
 	"github.com/tidemarkdb/tidemark/internal/revision"
 )
 
@@ -232,15 +233,15 @@ func (sc *scanner) take(kind byte, body []byte) bool {
 		sc.relations = append(sc.relations, rel)
 		return true
 	case kindPiece:
-		r := reader{b: body}
-		sc.pieces = append(sc.pieces, piece{r.uvarint(), sc.off})
-		return !r.bad
+		r := record.Reader{Rest: body}
+		sc.pieces = append(sc.pieces, piece{r.Uvarint(), sc.off})
+		return !r.Bad
 	case kindEnd:
 		return sc.end(body)
 	case kindCover:
-		r := reader{b: body}
-		lsn, synced := revision.LSN(r.uint64()), revision.LSN(r.uint64())
-		if r.bad || lsn <= s.recorded || len(sc.relations)+len(sc.pieces) > 0 {
+		r := record.Reader{Rest: body}
+		lsn, synced := revision.LSN(r.Uint64()), revision.LSN(r.Uint64())
+		if r.Bad || lsn <= s.recorded || len(sc.relations)+len(sc.pieces) > 0 {
 			return false
 		}
 		s.recorded, s.synced = lsn, max(s.synced, synced)
@@ -251,10 +252,10 @@ func (sc *scanner) take(kind byte, body []byte) bool {
 
 func (sc *scanner) end(body []byte) bool {
 	s, e := sc.s, &sc.ending
-	rest, ok := e.decode(body)
-	r := reader{b: rest}
-	first := r.uvarint()
-	if !ok || r.bad || e.end <= s.recorded {
+	r := record.Reader{Rest: body}
+	e.decode(&r)
+	first := r.Uvarint()
+	if r.Bad || e.end <= s.recorded {
 		return false
 	}
 	back := int64(0)

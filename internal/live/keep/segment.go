@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/tidemarkdb/tidemark/internal/catalog"
+	"github.com/tidemarkdb/tidemark/internal/live/disk"
 	"github.com/tidemarkdb/tidemark/internal/revision"
 )
 
@@ -153,7 +154,7 @@ func (l *Log) repair() error {
 		s, err := l.roll(false)
 		if err == nil {
 			// What was promised to be durable must not go before this is.
-			err = errors.Join(s.f.Sync(), syncDir(l.o.Dir))
+			err = errors.Join(s.f.Sync(), disk.Sync(l.o.Dir))
 		}
 		if err != nil {
 			return l.fail("begin anew", err)

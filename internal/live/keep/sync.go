@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/tidemarkdb/tidemark/internal/live/disk"
 	"github.com/tidemarkdb/tidemark/internal/revision"
 )
 
@@ -63,7 +64,7 @@ func (l *Log) sync() (lsn revision.LSN, done bool, err error) {
 		l.release(s)
 	}
 	if err == nil && newFiles {
-		err = syncDir(l.o.Dir)
+		err = disk.Sync(l.o.Dir)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,7 +1,6 @@
 package table
 
 import (
-	"bufio"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -13,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tidemarkdb/tidemark/internal/live/disk"
 	"github.com/tidemarkdb/tidemark/internal/revision"
 )
 
@@ -103,10 +103,9 @@ func compareHandles(a, b string) int {
 	return strings.Compare(a, b)
 }
 
-// fileWriter writes the file of a handle.
+// fileWriter writes the file of a handle, a chunk at a time.
 type fileWriter struct {
 	f     *os.File
-	w     *bufio.Writer
 	at    int64
 	chunk []byte
 	ends  []byte
@@ -117,12 +116,12 @@ func createFile(dir string) (*fileWriter, error) {
 	if err != nil {
 		return nil, diskError(err)
 	}
-	return &fileWriter{f: f, w: bufio.NewWriterSize(f, 1<<16)}, nil
+	return &fileWriter{f: f}, nil
 }
 
 // end ends the chunk.
 func (w *fileWriter) end() error {
-	if _, err := w.w.Write(w.chunk); err != nil {
+	if _, err := w.f.Write(w.chunk); err != nil {
 		return diskError(err)
 	}
 	w.at += int64(len(w.chunk))
@@ -145,10 +144,7 @@ func (w *fileWriter) finish(s *snapshot, path string) error {
 	tail = binary.BigEndian.AppendUint32(tail, uint32(len(meta)))
 	tail = binary.BigEndian.AppendUint32(tail, sum)
 	tail = append(tail, fileMagic...)
-	_, err = w.w.Write(tail)
-	if err == nil {
-		err = w.w.Flush()
-	}
+	_, err = w.f.Write(tail)
 	if err == nil {
 		err = w.f.Sync()
 	}
@@ -159,7 +155,7 @@ func (w *fileWriter) finish(s *snapshot, path string) error {
 		err = os.Rename(w.f.Name(), path)
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(path))
+		err = disk.Sync(filepath.Dir(path))
 	}
 	if err != nil {
 		_ = os.Remove(w.f.Name())
@@ -173,15 +169,6 @@ func (w *fileWriter) finish(s *snapshot, path string) error {
 func (w *fileWriter) discard() {
 	w.f.Close()
 	_ = os.Remove(w.f.Name()) // or the next start does
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 func diskError(err error) error {

@@ -1,0 +1,58 @@
+package follow
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/tidemarkdb/tidemark/internal/live"
+)
+
+// TestStreamAfterAFullDisk has a difference told that could not be written. Who
+// follows by an event stream comes back with a position alone, and to another
+// process, which must not go on from before that difference.
+func TestStreamAfterAFullDisk(t *testing.T) {
+	h := newHost(t)
+	dir := t.TempDir()
+	change := func(o *Options) { o.Dir = dir }
+	hub := newHub(t, h, change)
+	c := newClient(h, "/x", nil)
+	set := func(items ...item) {
+		t.Helper()
+		h.set("/x", items)
+		c.catchUp(t, hub)
+		c.offset = live.Offset{LSN: c.at, Index: live.Whole}
+	}
+	set(item{1, "a", "one"})
+	set(item{1, "a", "two"})
+	path := filepath.Join(dir, idOf("/x"))
+	if err := os.Mkdir(path+".new", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(path+".new", "in the way"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write([]byte{0}); err != nil { // as of a write that did not get to its end
+		t.Fatal(err)
+	}
+	f.Close()
+	set(item{1, "a", "two"}, item{2, "b", "three"})
+	set(item{1, "a", "four"}, item{2, "b", "three"})
+	if len(c.gone) > 0 {
+		t.Error(c.gone)
+	}
+	hub.Close()
+	if err := os.RemoveAll(path + ".new"); err != nil {
+		t.Fatal(err)
+	}
+	hub = newHub(t, h, change)
+	set(item{1, "a", "two"}, item{2, "b", "three"})
+	set(item{2, "b", "five"})
+	if len(c.gone) != 1 {
+		t.Errorf("it began again %d times: %v", len(c.gone), c.gone)
+	}
+}

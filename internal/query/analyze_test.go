@@ -177,7 +177,7 @@ func TestPublication(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if version < c.min {
-				t.Skip("not in this version")
+				t.Skipf("such a publication needs server_version_num %d or later, this server has %d: what is said of it is not checked here", c.min, version)
 			}
 			if c.make != "" {
 				db.Exec(t, "CREATE PUBLICATION pub "+c.make)

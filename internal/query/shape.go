@@ -101,7 +101,6 @@ type shapeAnalysis struct {
 	named string // the table, as SQL
 	// parts of the condition in the statement, in order.
 	parts    []shapePart
-	client   []*node // the conjuncts of the client's part
 	problems []Problem
 }
 
@@ -110,7 +109,11 @@ type shapePart struct {
 	name string // ShapeFixed, ShapeAccount or ShapeWhere
 	sql  string
 	at   int // where it begins in the statement
+
+	conjuncts []*node // as Postgres understands it
 }
+
+func isClients(p shapePart) bool { return p.name == ShapeWhere }
 
 // AnalyzeShape asks Postgres what a shape's table and condition mean. It returns
 // them, or the problems, whose File is the part of the text that is meant, or an
@@ -151,6 +154,9 @@ func AnalyzeShape(ctx context.Context, conn *pgx.Conn, t ShapeText, opts Options
 // or negative.
 func (s *shapeAnalysis) problem(part string, at int, hint, format string, args ...any) {
 	msg := fmt.Sprintf(format, args...)
+	if part == ShapeWhere && len(s.parts) > 0 && s.text.Params == 0 && !slices.ContainsFunc(s.parts, isClients) {
+		part = s.parts[0].name // the client wrote nothing
+	}
 	if at >= 0 {
 		msg = fmt.Sprintf("At location %d: %s", shapeHead+at, msg)
 	}
@@ -264,7 +270,7 @@ func (s *shapeAnalysis) analyze(opts Options) (*ShapeCondition, error) {
 		return nil, s.srv.err
 	}
 	s.dependencies(e)
-	if s.adopt(s.settle(e)); !s.judge(q) {
+	if s.adopt(s.settle(e)); !s.judge() {
 		return nil, s.srv.err
 	}
 	if !opts.SkipPublication {
@@ -275,7 +281,7 @@ func (s *shapeAnalysis) analyze(opts Options) (*ShapeCondition, error) {
 	if len(s.problems) > 0 || s.srv.err != nil {
 		return nil, s.srv.err
 	}
-	c := s.compose(e, q)
+	c := s.compose(e)
 	c.Snapshot, c.params, c.account = snapshot, e.Params, s.text.Account != ""
 	return c, s.evaluable(c)
 }

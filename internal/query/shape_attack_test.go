@@ -283,6 +283,35 @@ func TestShapeAttacks(t *testing.T) {
 	}
 }
 
+// A problem names the part that it is in, so that nobody is blamed for what another
+// wrote.
+func TestShapeProblemsNameTheirPart(t *testing.T) {
+	a := attackedTable(t)
+	for _, bad := range []string{
+		"id IN (SELECT 1)", "g = 1", "items IS NOT NULL", "ctid IS NULL", "peeks2() = 'x'", "d < now()", "random() < n", "nosuch = 1",
+		"id = 'x'", "id = 1 AND (owner = 'me' AND EXISTS (SELECT))",
+	} {
+		for _, tt := range []struct {
+			text ShapeText
+			part string
+		}{
+			{ShapeText{Fixed: bad}, ShapeFixed},
+			{ShapeText{Fixed: bad, Account: "owner"}, ShapeFixed},
+			{ShapeText{Fixed: bad, Where: "id = 1"}, ShapeFixed},
+			{ShapeText{Fixed: bad, Account: "owner", Where: "id = $1", Params: 1}, ShapeFixed},
+			{ShapeText{Where: bad}, ShapeWhere},
+			{ShapeText{Fixed: "id = 1", Account: "owner", Where: bad}, ShapeWhere},
+			{ShapeText{Fixed: "id = 1 AND n = 2", Where: "id = 1 AND " + bad}, ShapeWhere},
+		} {
+			tt.text.Table = "items"
+			_, problems, err := AnalyzeShape(context.Background(), a.conn, tt.text, Options{SkipPublication: true})
+			if err != nil || len(problems) == 0 || problems[0].File != tt.part {
+				t.Errorf("%+v: %v %v, want one in %s", tt.text, problems, err, tt.part)
+			}
+		}
+	}
+}
+
 // TestShapeRandomAttacks makes texts of what has a meaning for the lexer or the
 // statement around them.
 func TestShapeRandomAttacks(t *testing.T) {

@@ -53,7 +53,8 @@ func (s *shapeAnalysis) lone(q *node) bool {
 func (s *shapeAnalysis) proven(q *node, types []uint32) bool {
 	have := conjuncts(q.Child("jointree").Child("quals"))
 	head := s.probeHead(types)
-	for _, p := range s.parts {
+	for i := range s.parts {
+		p := &s.parts[i]
 		tree, ok := s.reprobe(head, "SELECT 1 FROM "+s.named+" WHERE "+p.sql)
 		own := outermost(tree)
 		if !ok || own == nil {
@@ -65,10 +66,7 @@ func (s *shapeAnalysis) proven(q *node, types []uint32) bool {
 			s.problem(p.name, -1, "", "the condition means something else alone than together with others")
 			return false
 		}
-		if p.name == ShapeWhere {
-			s.client = have[:len(want)]
-		}
-		have = have[len(want):]
+		p.conjuncts, have = have[:len(want)], have[len(want):]
 	}
 	if len(have) > 0 {
 		s.problem(ShapeWhere, -1, "", "the condition means something else alone than together with others")
@@ -79,7 +77,7 @@ func (s *shapeAnalysis) proven(q *node, types []uint32) bool {
 
 // judge refuses what is about more than the columns of the row, and notes the
 // columns that the client's condition reads.
-func (s *shapeAnalysis) judge(q *node) bool {
+func (s *shapeAnalysis) judge() bool {
 	ref := s.levels[0].entries[0].ref
 	missing := map[string]bool{} // from rows of the log
 	for _, oid := range ref.tables {
@@ -88,10 +86,11 @@ func (s *shapeAnalysis) judge(q *node) bool {
 			missing[c.name] = missing[c.name] || c.generated
 		}
 	}
-	eachNode(q.Child("jointree").Child("quals"), func(n *node) {
+	visit := func(part string, n *node) {
 		at := locationOf(n)
 		problem := func(hint, format string, args ...any) {
-			part, place := ShapeWhere, -1
+			place := -1
+			// From Postgres 17 on, stored trees do not say where in the text something is.
 			if begin := s.levels[0].frame.prefix; at >= begin && at-begin <= len(s.file.SQL) {
 				_, column := s.file.Position(at - begin)
 				part, place = s.locate(column - 1)
@@ -119,7 +118,12 @@ func (s *shapeAnalysis) judge(q *node) bool {
 				problem("use what it is computed from", "the column %s is generated, and the log does not carry it", c.name)
 			}
 		}
-	})
+	}
+	for _, p := range s.parts {
+		for _, c := range p.conjuncts {
+			eachNode(c, func(n *node) { visit(p.name, n) })
+		}
+	}
 	if len(s.problems) > 0 {
 		return false
 	}
@@ -148,7 +152,7 @@ func eachNode(n *node, visit func(*node)) {
 }
 
 // compose makes the result.
-func (s *shapeAnalysis) compose(e *Endpoint, q *node) *ShapeCondition {
+func (s *shapeAnalysis) compose(e *Endpoint) *ShapeCondition {
 	l := s.levels[0]
 	ref := l.entries[0].ref
 	c := &ShapeCondition{
@@ -161,21 +165,23 @@ func (s *shapeAnalysis) compose(e *Endpoint, q *node) *ShapeCondition {
 		}
 	}
 	closed := true
-	for _, n := range conjuncts(q.Child("jointree").Child("quals")) {
-		cond := s.condition(scope{l, map[int]bool{1: false}}, n)
-		c.where.args = append(c.where.args, cond)
-		if !slices.Contains(s.client, n) {
-			continue
+	for _, p := range s.parts {
+		for _, n := range p.conjuncts {
+			cond := s.condition(scope{l, map[int]bool{1: false}}, n)
+			c.where.args = append(c.where.args, cond)
+			if !isClients(p) {
+				continue
+			}
+			closed = closed && !cond.open()
+			eachNode(n, func(v *node) {
+				if v.Tag != "VAR" {
+					return
+				}
+				if name := ref.rel.column(v.Int("varattno")).name; !slices.Contains(c.Mentions, name) {
+					c.Mentions = append(c.Mentions, name)
+				}
+			})
 		}
-		closed = closed && !cond.open()
-		eachNode(n, func(v *node) {
-			if v.Tag != "VAR" {
-				return
-			}
-			if name := ref.rel.column(v.Int("varattno")).name; !slices.Contains(c.Mentions, name) {
-				c.Mentions = append(c.Mentions, name)
-			}
-		})
 	}
 	c.sql = s.guarded(closed)
 	return c

@@ -3,6 +3,7 @@ package table
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/tidemarkdb/tidemark/internal/catalog"
@@ -146,6 +147,61 @@ func (h *Hub) lookAt(ctx context.Context, oids []uint32, schema, name string) (*
 		if err := pause(ctx, wait); err != nil {
 			return nil, 0, unavailable("a change of definitions is not visible yet: %w", err)
 		}
+	}
+}
+
+// looks are looks at the catalogue that several share: one after the other, each for
+// all who asked while the one before was under way.
+type looks struct {
+	mu   sync.Mutex
+	next *sharedLook // that has not begun
+	busy bool
+}
+
+type sharedLook struct {
+	oids   []uint32
+	done   chan struct{}
+	looked *looked
+	err    error
+}
+
+// lookTogether looks at a table, in a snapshot that is taken after the call.
+func (h *Hub) lookTogether(ctx context.Context, oid catalog.OID) (*looked, error) {
+	if h.ctx.Err() != nil {
+		return nil, unavailable("shutting down")
+	}
+	h.looks.mu.Lock()
+	if h.looks.next == nil {
+		h.looks.next = &sharedLook{done: make(chan struct{})}
+	}
+	mine := h.looks.next
+	if !slices.Contains(mine.oids, uint32(oid)) {
+		mine.oids = append(mine.oids, uint32(oid))
+	}
+	if !h.looks.busy {
+		h.looks.busy = true
+		h.work.Go(h.lookForAll)
+	}
+	h.looks.mu.Unlock()
+	select {
+	case <-mine.done:
+		return mine.looked, mine.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (h *Hub) lookForAll() {
+	for {
+		h.looks.mu.Lock()
+		l := h.looks.next
+		h.looks.next, h.looks.busy = nil, l != nil
+		h.looks.mu.Unlock()
+		if l == nil {
+			return
+		}
+		l.looked, l.err = h.look(h.ctx, l.oids, "", "")
+		close(l.done)
 	}
 }
 

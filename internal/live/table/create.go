@@ -17,6 +17,10 @@ import (
 	"github.com/tidemarkdb/tidemark/internal/revision"
 )
 
+// maxMaking bounds the handles that are made at a time, each with a file. Most of
+// the time they wait: for the log, and for the disk.
+const maxMaking = 64
+
 // making is a handle that is being made, for all who wait for it.
 type making struct {
 	done  chan struct{}
@@ -157,7 +161,7 @@ func (h *Hub) attempt(ctx context.Context, def *definition) (*Shape, error) {
 
 // unchanged fails unless the table is what it was when the definition was resolved.
 func (h *Hub) unchanged(ctx context.Context, def *definition) error {
-	l, err := h.look(ctx, []uint32{uint32(def.info.oid)}, "", "")
+	l, err := h.lookTogether(ctx, def.info.oid)
 	if err != nil {
 		return err
 	}
@@ -169,8 +173,24 @@ func (h *Hub) unchanged(ctx context.Context, def *definition) error {
 	return nil
 }
 
-// blame returns the error of a statement, or that the definition has changed: then
-// Postgres's refusal is no fault of the request.
+// holds fails if a definition does not mean what it did, in anything that shows in
+// its shape. What Postgres said of rows of the log before was then perhaps about
+// other columns, or another function.
+func (h *Hub) holds(ctx context.Context, def *definition) error {
+	l, err := h.lookTogether(ctx, def.info.oid)
+	if err != nil {
+		return err
+	}
+	if i := l.tables[def.info.oid]; i == nil || !def.mark.fits(def.markIn(i, l.world)) {
+		h.recheck()
+		return errRedefined
+	}
+	return nil
+}
+
+// blame returns the error of a request, or that the definition has changed since it
+// was read: then the refusal, by Postgres or by what is known of the table, may be no
+// fault of the request.
 func (h *Hub) blame(ctx context.Context, def *definition, err error) error {
 	var re *live.RequestError
 	if errors.As(err, &re) {
@@ -200,6 +220,12 @@ func (h *Hub) newHandle(hash string) string {
 // read writes the rows of a snapshot to a file. It returns a position behind
 // everything that was read.
 func (h *Hub) read(ctx context.Context, def *definition, s *snapshot, w *fileWriter) (after revision.LSN, err error) {
+	select {
+	case h.copying <- struct{}{}:
+		defer func() { <-h.copying }()
+	case <-ctx.Done():
+		return 0, unavailable("shutting down")
+	}
 	err = h.transaction(ctx, func(conn *pgx.Conn) error {
 		if _, err := conn.Exec(ctx, "SET LOCAL statement_timeout = 0"); err != nil {
 			return err
@@ -305,7 +331,11 @@ func (h *Hub) readRows(ctx context.Context, conn *pgx.Conn, def *definition, mor
 	}
 	_, err := result.Close()
 	if message, refused := query.Refusal(err); refused {
-		return &live.RequestError{Field: "where", Message: message}
+		field := "where"
+		if more != nil && more.where != "" {
+			field = "subset__where"
+		}
+		return &live.RequestError{Field: field, Message: message}
 	}
 	return err
 }

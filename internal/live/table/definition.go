@@ -201,11 +201,11 @@ func (h *Hub) resolve(ctx context.Context, d *live.Definition) (*definition, err
 		return nil, errOutdated
 	}
 	def = &definition{Definition: *d, table: t, info: i, world: h.world.Load(), tables: i.tables}
-	if err := h.columnsOf(ctx, def, rule); err != nil {
-		return nil, err
+	if err = h.columnsOf(ctx, def, rule); err == nil {
+		err = h.conditionOf(ctx, def, rule, schema, name)
 	}
-	if err := h.conditionOf(ctx, def, rule, schema, name); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, h.blame(ctx, def, err)
 	}
 	def.seal(rule)
 	if key == "" {

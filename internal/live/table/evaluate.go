@@ -99,8 +99,11 @@ func (h *Hub) evaluate(ctx context.Context, d *definition, rows []query.ShapeRow
 			return err
 		})
 		message, refused := query.Refusal(err)
-		if err == nil || !refused {
-			return verdicts, err
+		switch {
+		case err == nil:
+			return verdicts, h.holds(ctx, d)
+		case !refused:
+			return nil, err
 		}
 		if try == tries {
 			return nil, fmt.Errorf("%w, or its condition cannot be evaluated for a row: %s", errRedefined, message)

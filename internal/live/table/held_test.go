@@ -251,6 +251,7 @@ func TestHeldDefinition(t *testing.T) {
 			t.Fatal(err)
 		}
 		after := r.settle()
+		r.idle() // else it wakes for what is visible just now
 		b, err := s.Next(ctx, f.offset)
 		if err != nil || !b.UpToDate || len(b.Messages) > 0 || b.At < before || b.At >= after {
 			t.Fatalf("%+v %v", b, err)

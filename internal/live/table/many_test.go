@@ -16,7 +16,7 @@ import (
 // Shapes that a change does not touch cost nothing: they are not woken, and small.
 func TestMany(t *testing.T) {
 	if testing.Short() {
-		t.Skip("makes a thousand shapes")
+		t.Skip("it makes a thousand shapes; run without -short to see that one costs nothing while nothing touches it")
 	}
 	r := newRig(t, pgtest.DB(t), items, func(o *table.Options) { o.Rules = []table.Rule{{Schema: "public", Account: "owner"}} })
 	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)

@@ -23,32 +23,40 @@ func (h *Hub) Open(ctx context.Context, d live.Definition, handle string) (live.
 // tries bounds how often a request is resolved anew because definitions change.
 const tries = 20
 
-func (h *Hub) open(ctx context.Context, d *live.Definition, handle string) (*Shape, error) {
+func (h *Hub) open(ctx context.Context, d *live.Definition, handle string) (s *Shape, err error) {
 	if h.session.Load() == 0 {
 		return nil, unavailable("the log is not being followed yet")
 	}
+	err = h.withDefinition(ctx, d, func(def *definition) error {
+		s, err = h.shapeOf(ctx, def, handle)
+		return err
+	})
+	return s, err
+}
+
+// withDefinition calls f with what a request means, and again if that changes meanwhile.
+func (h *Hub) withDefinition(ctx context.Context, d *live.Definition, f func(*definition) error) error {
 	for try := range tries {
 		rules := h.rules.Load()
 		def, err := h.resolve(ctx, d)
-		var s *Shape
 		if err == nil {
-			s, err = h.shapeOf(ctx, def, handle)
+			err = f(def)
 		}
 		if err == nil && h.rules.Load() != rules {
 			err = errOutdated
 		}
 		if !errors.Is(err, errOutdated) {
-			return s, err
+			return err
 		}
 		// The log may bring the change only in a moment.
 		if err := pause(ctx, time.Duration(try)*10*time.Millisecond); err != nil {
-			return nil, err
+			return err
 		}
 		if err := h.lookAgain(ctx); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return nil, unavailable("the definition of %s keeps changing", d.Table)
+	return unavailable("the definition of %s keeps changing", d.Table)
 }
 
 // shapeOf returns the shape of a handle if it can be continued, else the newest
@@ -250,14 +258,18 @@ func (h *Hub) Delete(ctx context.Context, d *live.Definition, handle string) err
 	}
 	hash, _ := splitHandle(handle)
 	if d != nil {
-		def, err := h.resolve(ctx, d)
+		own := ""
+		err := h.withDefinition(ctx, d, func(def *definition) error {
+			own = def.hash
+			return nil
+		})
 		if err != nil {
 			return err
 		}
-		if hash != "" && hash != def.hash {
+		if hash != "" && hash != own {
 			return live.ErrNoShape
 		}
-		hash = def.hash
+		hash = own
 	}
 	h.mu.Lock()
 	var which []string

@@ -313,6 +313,12 @@ func (r *rig) Advance(lsn revision.LSN) {
 	r.hub.Advance(lsn)
 }
 
+// idle waits until the hub has been told of what the frontier has.
+func (r *rig) idle() {
+	r.sink.Lock()
+	defer r.sink.Unlock()
+}
+
 func (r *rig) transactions() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -58,7 +58,7 @@ func (h *Hub) Subset(ctx context.Context, d live.Definition, sub live.Subset) ([
 func (h *Hub) subset(ctx context.Context, def *definition, sub *live.Subset, told revision.LSN) ([]byte, error) {
 	more, err := h.selection(ctx, def, sub)
 	if err != nil {
-		return nil, err
+		return nil, h.blame(ctx, def, err)
 	}
 	session, frontier := h.session.Load(), h.host.Frontier()
 	low, err := h.low(ctx)
@@ -106,7 +106,7 @@ func (h *Hub) subset(ctx context.Context, def *definition, sub *live.Subset, tol
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, h.blame(ctx, def, err)
 	}
 	if err := h.unchanged(ctx, def); err != nil {
 		return nil, err

@@ -152,7 +152,8 @@ type Hub struct {
 	ctx    context.Context // of snapshots under way
 	cancel context.CancelFunc
 	work   sync.WaitGroup
-	making chan struct{} // has an element for each snapshot under way
+	making,
+	copying chan struct{} // have an element for each handle that is being made, for each whose rows are being read
 	readers,
 	asking chan struct{} // for each reader of the kept log, for each question to the database
 
@@ -192,6 +193,7 @@ type Hub struct {
 	seq        uint64 // of transactions applied
 
 	names names
+	looks looks
 
 	scan     int // maxScanned
 	passing  sync.Mutex
@@ -218,7 +220,7 @@ func New(o Options) (*Hub, error) {
 	conns := int(o.Pool.Config().MaxConns)
 	h := &Hub{
 		opts: o, log: o.Log, host: o.Host, pool: o.Pool, note: o.Logger,
-		making: make(chan struct{}, max(1, conns/2)), asking: make(chan struct{}, max(1, conns-conns/2)),
+		making: make(chan struct{}, maxMaking), copying: make(chan struct{}, max(1, conns/2)), asking: make(chan struct{}, max(1, conns-conns/2)),
 		readers: make(chan struct{}, 8), check: make(chan struct{}, 1), scan: maxScanned,
 		index: match.NewIndex[*Shape](), shapes: map[string]*Shape{}, makes: map[string]*making{},
 	}

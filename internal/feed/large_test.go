@@ -277,7 +277,7 @@ func TestSpillBounds(t *testing.T) {
 
 func TestMillionRows(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes seconds")
+		t.Skip("a million rows take many seconds; run without -short to see that memory stays bounded")
 	}
 	for _, c := range []struct {
 		name    string

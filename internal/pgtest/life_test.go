@@ -184,7 +184,7 @@ func TestSkipRule(t *testing.T) {
 // TestProbe is what TestSkipRule runs in another process.
 func TestProbe(t *testing.T) {
 	if os.Getenv(childEnv) != "probe" {
-		t.Skip("only for TestSkipRule")
+		t.Skip("it is a part of TestSkipRule, which runs it in another process")
 	}
 	DB(t)
 }

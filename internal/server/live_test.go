@@ -327,6 +327,7 @@ const (
 // TestFollowersOutliveAKilledServer kills the server over and over while rows
 // change. Followers of a table are told of every change, once and in order.
 func TestFollowersOutliveAKilledServer(t *testing.T) {
+	t.Parallel()
 	f := newFollowed(t, someTables)
 	at, kill := f.process()
 	table, top := newFollower(t, at, itemsShape), newFollower(t, at, topShape)
@@ -405,6 +406,7 @@ func (c *follower) has(f *followed, query string) bool {
 // TestEveryStepIsTold follows one row that counts up, over a server that is
 // killed.
 func TestEveryStepIsTold(t *testing.T) {
+	t.Parallel()
 	f := newFollowed(t, someTables)
 	at, kill := f.process()
 	c := newFollower(t, at, itemsShape+"&where="+url.QueryEscape("id = 1"))
@@ -470,6 +472,7 @@ func (r *running) ready() {
 
 // TestAFolderThatCannotBeUsed has a file where the folder should be.
 func TestAFolderThatCannotBeUsed(t *testing.T) {
+	t.Parallel()
 	f := newFollowed(t, someTables)
 	f.write("data", "")
 	r := f.serve()
@@ -523,12 +526,13 @@ func (f *followed) acknowledged(r *running) {
 
 // TestAFullDisk fills the disk while rows change, and makes room again.
 func TestAFullDisk(t *testing.T) {
+	t.Parallel()
 	f := newFollowed(t, someTables)
 	if err := os.Mkdir(f.cfg.Live.Dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=4m", "tidemark-test", f.cfg.Live.Dir).CombinedOutput(); err != nil {
-		t.Skipf("a small disk cannot be made here: %v %s", err, out)
+		t.Skipf("a full disk needs the right to mount a small one: %v %s", err, out)
 	}
 	t.Cleanup(func() {
 		if out, err := exec.Command("umount", "-l", f.cfg.Live.Dir).CombinedOutput(); err != nil {
@@ -582,6 +586,7 @@ func TestAFullDisk(t *testing.T) {
 // TestALostSlot drops the slot: what was missed is not known, but an answer can
 // be compared.
 func TestALostSlot(t *testing.T) {
+	t.Parallel()
 	f := newFollowed(t, someTables)
 	r := f.serve()
 	r.ready()
@@ -607,6 +612,7 @@ func TestALostSlot(t *testing.T) {
 
 // TestATableThatLeavesThePublication ends its shapes, even if it comes back at once.
 func TestATableThatLeavesThePublication(t *testing.T) {
+	t.Parallel()
 	f := newFollowed(t, someTables)
 	r := f.serve()
 	r.ready()
@@ -666,6 +672,7 @@ func TestFollowersDoNotHoldUpTheEnd(t *testing.T) {
 
 // TestReloadOfTables exposes a table, narrows it, and takes it away again.
 func TestReloadOfTables(t *testing.T) {
+	t.Parallel()
 	f := newFollowed(t, "tables:\n  - others\n")
 	r := f.serve()
 	r.ready()

@@ -75,7 +75,7 @@ func TestWhatCannotBeFollowed(t *testing.T) {
 func TestFollowedTablesThatCannotBeFull(t *testing.T) {
 	db := pgtest.DB(t)
 	if value[int](t, db.Conn(t), "SELECT current_setting('server_version_num')::int") < 150000 {
-		t.Skip("no column lists")
+		t.Skip("column lists of publications need Postgres 15 or later: that such a table cannot be followed is not checked here")
 	}
 	db.Exec(t, `CREATE TABLE items (id int PRIMARY KEY, v text); CREATE PUBLICATION other FOR TABLE items (id)`)
 	r := inspect(t, db.Conn(t), follows(input(), Table{"public", "items"}))

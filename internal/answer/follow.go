@@ -210,12 +210,12 @@ func (s *Store) catchUp(v *Version, deps []match.Dependency, state *patch.State)
 			next, changed, ok = step(state, changes)
 		}
 		if !ok {
-			v.end(r.commit, r.end, v.Filled(), r.reason(deps))
+			v.end(r.commit, r.end, r.at, r.reason(deps))
 			return versions, nil
 		}
 		state = next
 		if changed {
-			v.end(r.commit, r.end, v.Filled(), r.reason(deps))
+			v.end(r.commit, r.end, r.at, r.reason(deps))
 			v = patchedVersion(state, v, r.end, v.Filled())
 			versions = append(versions, v)
 		}

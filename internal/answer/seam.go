@@ -208,7 +208,7 @@ func (s *Store) place(v *Version, q *Query, session uint64, res *Result) ([]matc
 		return nil, settledUnknown
 	}
 	v.From = before
-	v.end(lost.commit, lost.end, v.Filled(), lost.reason(deps))
+	v.end(lost.commit, lost.end, lost.at, lost.reason(deps))
 	return deps, settledClosed
 }
 

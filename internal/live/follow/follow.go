@@ -23,8 +23,9 @@
 //
 // Rows are in the file of the answer (record.go), as newcomers of the handle get
 // them and with what came since, so that a handle outlives the process, memory
-// kept for it, and the loss of a slot. One hub at a time has the directory of these
-// files.
+// kept for it, and the loss of a slot, but not a crash of the machine: writing is
+// not waited for, so nothing of before its start is gone on from. One hub at a time
+// has the directory of these files.
 //
 // Locks, outermost first: Hub.mu, followed.mu, Hub.work.mu. The answer store calls
 // with its own lock held, and then only Hub.work.mu is taken.
@@ -36,8 +37,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -206,8 +209,11 @@ func (h *Hub) take() error {
 	}
 	lock, err := disk.Lock(h.opts.Dir)
 	if err == nil {
-		h.lock, h.why = lock, ""
-		return nil
+		if err = h.trust(lock); err == nil {
+			h.lock, h.why = lock, ""
+			return nil
+		}
+		lock.Close()
 	}
 	err = fmt.Errorf("%w: what followers of endpoints have is kept in %s: %w", live.ErrUnavailable, h.opts.Dir, err)
 	if hint := disk.Hint(err); hint != "" {
@@ -217,6 +223,34 @@ func (h *Hub) take() error {
 		h.why = err.Error()
 		h.log.Error("endpoints cannot be followed", "err", err)
 	}
+	return err
+}
+
+// trust removes the files of before the machine was started: they are not made
+// durable, and one that lost its end would have followers go on without what they
+// were told. The lock says since when files are.
+func (h *Hub) trust(lock *os.File) error {
+	boot := disk.Boot()
+	since, err := io.ReadAll(lock)
+	if err != nil || boot != "" && string(since) == boot {
+		return err
+	}
+	entries, err := os.ReadDir(h.opts.Dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() == disk.LockName {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(h.opts.Dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	if err := lock.Truncate(0); err != nil {
+		return err
+	}
+	_, err = lock.WriteAt([]byte(boot), 0)
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/tidemarkdb/tidemark/internal/live"
+	"github.com/tidemarkdb/tidemark/internal/live/disk"
 )
 
 // TestStreamAfterAFullDisk has a difference told that could not be written. Who
@@ -52,6 +53,53 @@ func TestStreamAfterAFullDisk(t *testing.T) {
 	hub = newHub(t, h, change)
 	set(item{1, "a", "two"}, item{2, "b", "three"})
 	set(item{2, "b", "five"})
+	if len(c.gone) != 1 {
+		t.Errorf("it began again %d times: %v", len(c.gone), c.gone)
+	}
+}
+
+// TestStreamAfterACrashOfTheMachine takes back what was written last, as a machine
+// does that loses its power. Who follows by an event stream knows of it.
+func TestStreamAfterACrashOfTheMachine(t *testing.T) {
+	h := newHost(t)
+	dir := t.TempDir()
+	change := func(o *Options) { o.Dir = dir }
+	hub := newHub(t, h, change)
+	c := newClient(h, "/x", nil)
+	set := func(items ...item) {
+		t.Helper()
+		h.set("/x", items)
+		c.catchUp(t, hub)
+		c.offset = live.Offset{LSN: c.at, Index: live.Whole}
+	}
+	again := func() {
+		t.Helper()
+		hub.Close()
+		hub = newHub(t, h, change)
+	}
+	set(item{1, "a", "one"})
+	set(item{1, "a", "two"})
+	again()
+	set(item{1, "a", "three"}) // another process goes on from the file
+	if len(c.gone) > 0 {
+		t.Fatal(c.gone)
+	}
+	path := filepath.Join(dir, idOf("/x"))
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set(item{1, "a", "three"}, item{2, "b", "four"})
+	hub.Close()
+	if err := os.WriteFile(path, before, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, disk.LockName), []byte("another start"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again()
+	set(item{1, "a", "three"})
+	set(item{1, "a", "five"})
 	if len(c.gone) != 1 {
 		t.Errorf("it began again %d times: %v", len(c.gone), c.gone)
 	}

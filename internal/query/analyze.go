@@ -32,23 +32,39 @@ const minVersion = 140000
 // objects, and outside a transaction. Nothing is left behind: all happens in one
 // transaction that is rolled back.
 func Analyze(ctx context.Context, conn *pgx.Conn, f *File, opts Options) (*Endpoint, []Problem, error) {
+	for try := 1; ; try++ {
+		e, problems, err := analyze(ctx, conn, f, opts)
+		switch {
+		case errors.Is(err, errMoved) && try < mostMoved:
+		case err != nil:
+			return nil, nil, fmt.Errorf("analyse %s: %w", f.Path, err)
+		case len(problems) > 0:
+			return nil, sortProblems(problems), nil
+		default:
+			return e, nil, nil
+		}
+	}
+}
+
+// errMoved: Postgres resolves names by what is committed, and the catalogue is
+// read as of the snapshot before.
+var errMoved = errors.New("what the statement reads was defined anew meanwhile")
+
+// mostMoved is how often a statement is analysed whose relations are replaced.
+const mostMoved = 10
+
+func analyze(ctx context.Context, conn *pgx.Conn, f *File, opts Options) (*Endpoint, []Problem, error) {
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadWrite})
 	if err != nil {
-		return nil, nil, fmt.Errorf("analyse %s: %w", f.Path, err)
+		return nil, nil, err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx)) // of a transaction that nobody needs
 	a := newAnalysis(ctx, tx, f)
 	e, problems, err := a.run(opts)
-	if err == nil {
+	if a.srv.err != nil {
 		err = a.srv.err
 	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("analyse %s: %w", f.Path, err)
-	}
-	if len(problems) > 0 {
-		return nil, sortProblems(problems), nil
-	}
-	return e, nil, nil
+	return e, problems, err
 }
 
 func newAnalysis(ctx context.Context, tx pgx.Tx, f *File) *analysis {

@@ -17,6 +17,10 @@ func (a *analysis) relation(l *level, e *entry) {
 	if a.srv.err != nil {
 		return
 	}
+	if rel.kind == "" {
+		a.srv.fail("the relations", errMoved)
+		return
+	}
 	a.relations[oid] = true
 	if reason := refusedRelation(rel); reason != "" {
 		a.refuse(f, softRelation(rel), -1, rel.name, relationHint(rel), "%s %s", rel, reason)

@@ -70,8 +70,22 @@ func (run *run) newClient(r *rand.Rand) *client {
 	run.clients++
 	return &client{
 		Rand: rand.New(rand.NewPCG(r.Uint64(), 3)), id: run.clients, run: run, seen: map[string]validated{},
-		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2}, Timeout: 15 * time.Second},
+		http: &http.Client{Transport: &credentials{&http.Transport{MaxIdleConnsPerHost: 2}, run.secret}, Timeout: 15 * time.Second},
 	}
+}
+
+// credentials sends a secret with each request, if there is one.
+type credentials struct {
+	*http.Transport
+	secret string
+}
+
+func (c *credentials) RoundTrip(r *http.Request) (*http.Response, error) {
+	if c.secret != "" {
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", "Bearer "+c.secret)
+	}
+	return c.Transport.RoundTrip(r)
 }
 
 // loop reads until ctx ends.

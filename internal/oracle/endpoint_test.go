@@ -28,6 +28,7 @@ type endpoint struct {
 	asked     []*request
 	columns   []string // of its rows, where they are followed
 	account   string   // the one of columns that says whose a row is
+	stormed   bool     // all of its answers are followed
 }
 
 type param struct {

@@ -11,83 +11,12 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidemarkdb/tidemark/internal/httpapi"
 	"github.com/tidemarkdb/tidemark/internal/revision"
 )
-
-// place is an offset: two numbers.
-type place struct {
-	lsn   uint64
-	index uint64
-}
-
-func (p place) before(q place) bool { return p.lsn < q.lsn || p.lsn == q.lsn && p.index < q.index }
-
-// parsePlace reads an offset. The clients of event streams make theirs of a
-// position, and mean all of it.
-func parsePlace(s string) (place, error) {
-	lsn, index, ok := strings.Cut(s, "_")
-	l, err := strconv.ParseUint(lsn, 10, 64)
-	i, err2 := strconv.ParseUint(index, 10, 64)
-	if !ok || err != nil || err2 != nil {
-		return place{}, fmt.Errorf("%q is no offset", s)
-	}
-	if i == 0 && len(lsn) > 1 && lsn[0] == '0' {
-		i = 1<<53 - 1
-	}
-	return place{l, i}, nil
-}
-
-// liveMessage is one message of a shape.
-type liveMessage struct {
-	Key     *string            `json:"key"`
-	Value   map[string]*string `json:"value"`
-	Old     map[string]*string `json:"old_value"`
-	Headers struct {
-		Operation  string   `json:"operation"`
-		Control    string   `json:"control"`
-		Relation   []string `json:"relation"`
-		LSN        string   `json:"lsn"`
-		OpPosition *uint64  `json:"op_position"`
-		TxIDs      []uint32 `json:"txids"`
-		Last       bool     `json:"last"`
-		Seen       string   `json:"global_last_seen_lsn"`
-		Token      string   `json:"token"`
-		Xmin       string   `json:"xmin"`
-		Xmax       string   `json:"xmax"`
-		Xip        []string `json:"xip_list"`
-	} `json:"headers"`
-}
-
-// exchange is one response that a follower has got whole, or one batch of a
-// stream.
-type exchange struct {
-	offset, handle string // that were asked for
-	live, stream   bool
-	need           string // token of at_least_as_fresh
-	begun, ended   time.Time
-
-	status    int
-	newHandle string // electric-handle
-	end       string // electric-offset
-	upToDate  bool   // the header says so
-	token     string
-	messages  []liveMessage
-	body      string // of an error
-	final     bool   // asked with everything at rest
-	owner     *follower
-}
-
-func (x *exchange) String() string {
-	s := fmt.Sprintf("offset %s of %q, live %v, stream %v, need %q, from %s to %s: %d, handle %q, offset %s, up to date %v, %d messages", x.offset, x.handle,
-		x.live, x.stream, x.need, clock(x.begun), clock(x.ended), x.status, x.newHandle, x.end, x.upToDate, len(x.messages))
-	if x.body != "" {
-		s += " " + x.body
-	}
-	return s
-}
 
 // follower follows one shape in its own manner, and keeps what it received.
 type follower struct {
@@ -104,7 +33,8 @@ type follower struct {
 	handle string
 	offset string
 	cursor string
-	held   bool // it was up to date
+	held   bool          // it was up to date
+	seen   atomic.Uint64 // the position that it was up to date at last
 
 	got    []*exchange
 	broken int    // requests that failed without a response
@@ -131,13 +61,22 @@ func newFollower(lr *liveRun, sh *liveShape, r *rand.Rand) *follower {
 		Rand: r, lr: lr, sh: sh, id: len(lr.followers), kind: followerKind(r.IntN(int(followerKinds))), lag: pick(r, []int{1, 5, 50, 400}),
 		unsteady: pick(r, []int{0, 5, 30}), http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1}},
 	}
+	if lr.lane.maxLog > 0 && sh.rel != nil && chance(r, 40) {
+		f.lag = 2500 // longer than the log remembers
+	}
+	switch {
+	case sh.idle && f.id%2 == 0:
+		f.kind, f.lag, f.unsteady = plainPoll, 5, 0
+	case sh.stormed:
+		f.kind, f.unsteady = pick(r, []followerKind{longPoll, longPoll, streamByPosition, streamByEvent}), 0
+	}
 	f.reset()
 	return f
 }
 
 func (f *follower) reset() {
 	f.handle, f.offset, f.cursor, f.held = "", "-1", "", false
-	if f.sh.changesOnly && chance(f.Rand, 50) || chance(f.Rand, 8) {
+	if f.sh.changesOnly && chance(f.Rand, 50) || chance(f.Rand, 8) && !f.sh.stormed {
 		f.offset = "now"
 	}
 }
@@ -153,13 +92,19 @@ func (f *follower) loop(ctx context.Context) {
 		pause(ctx, between(f.Rand, 0, 1500)) // it comes later than others
 	}
 	for ctx.Err() == nil && f.sh.refused() == "" {
-		if chance(f.Rand, 1) {
+		if chance(f.Rand, 1) && !f.sh.idle && !f.sh.stormed {
 			f.reset()
+		}
+		if f.loads() && (f.held || f.handle == "") && chance(f.Rand, 60) {
+			f.load(ctx, false, false)
 		}
 		f.once(ctx, false, "")
 		pause(ctx, between(f.Rand, 0, f.lag+1))
 	}
 }
+
+// loads reports whether it asks for rows beside the stream.
+func (f *follower) loads() bool { return f.lr.lane.subsets && f.sh.changesOnly }
 
 // finish polls until the follower has all that there is.
 func (f *follower) finish(token string) {
@@ -170,6 +115,10 @@ func (f *follower) finish(token string) {
 		if f.sh.refused() != "" {
 			return
 		}
+		if n := len(f.got); f.loads() && (n == 0 || !f.got[n-1].final || f.got[n-1].status != http.StatusOK) {
+			f.load(ctx, true, true)
+			continue
+		}
 		if x := f.once(ctx, true, token); x != nil && x.status == http.StatusOK && x.saysUpToDate() {
 			return
 		}
@@ -178,11 +127,6 @@ func (f *follower) finish(token string) {
 	if n := len(f.got); n > 0 {
 		f.stuck += ": " + f.got[n-1].String()
 	}
-}
-
-func (x *exchange) saysUpToDate() bool {
-	n := len(x.messages)
-	return n > 0 && x.messages[n-1].Headers.Control == "up-to-date"
 }
 
 // once makes one request and takes in what comes.
@@ -265,6 +209,7 @@ func (f *follower) take(ctx context.Context, x *exchange, body []byte, header ht
 		}
 		f.handle, f.offset = x.newHandle, x.end
 		f.held = f.held || x.saysUpToDate()
+		f.note(x)
 		if c := header.Get("electric-cursor"); c != "" {
 			f.cursor = c
 		}
@@ -293,6 +238,17 @@ func (f *follower) take(ctx context.Context, x *exchange, body []byte, header ht
 	f.got = append(f.got, x)
 }
 
+// note notes where a follower is up to date.
+func (f *follower) note(x *exchange) {
+	if !x.saysUpToDate() {
+		return
+	}
+	at, err := strconv.ParseUint(strings.TrimLeft(x.messages[len(x.messages)-1].Headers.Seen, "0"), 10, 64)
+	if err == nil { // else the judge says so
+		f.seen.Store(at)
+	}
+}
+
 // stream reads events until the stream ends. What it is told since it last heard
 // where it is, it forgets: it comes again.
 func (f *follower) stream(body io.Reader, head *exchange) {
@@ -312,6 +268,7 @@ func (f *follower) stream(body io.Reader, head *exchange) {
 		x.end, x.ended, head.ended = end, time.Now(), time.Now()
 		x.upToDate = x.saysUpToDate()
 		f.offset = end
+		f.note(x)
 		f.got = append(f.got, x)
 		f.lr.mu.Lock()
 		f.lr.answers++

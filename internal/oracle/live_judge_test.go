@@ -25,12 +25,14 @@ type liveJudge struct {
 	wanted map[*liveShape][]wantedTx
 	// rows are what shapes hold after the first so many transactions.
 	rows  map[state]string
+	loads map[uint64]string // what subsets are to hold, by their mark
 	tally map[string]int
 	told  map[string]int
 	// composite are the types that have members; large the answers of whose past
 	// little is kept.
 	composite map[uint32]bool
 	large     map[*liveShape]bool
+	style     string // of intervals, that the replica has
 }
 
 type state struct {
@@ -42,7 +44,9 @@ type state struct {
 type liveCheck struct {
 	state
 	held string
-	x    *exchange
+	// merged is compared instead of held, if it is not nil.
+	merged *merge
+	x      *exchange
 }
 
 // judge compares everything that was received.
@@ -52,7 +56,7 @@ func (lr *liveRun) judge() *liveJudge {
 	defer conn.Close(ctx)
 	j := &liveJudge{
 		liveRun: lr, byEnd: map[revision.LSN]*transaction{}, named: map[string]*transaction{}, wanted: map[*liveShape][]wantedTx{},
-		rows: map[state]string{}, tally: map[string]int{}, told: map[string]int{},
+		rows: map[state]string{}, loads: map[uint64]string{}, tally: map[string]int{}, told: map[string]int{},
 		composite: map[uint32]bool{}, large: map[*liveShape]bool{},
 	}
 	var err error
@@ -87,6 +91,7 @@ func (lr *liveRun) judge() *liveJudge {
 	if err := j.rep.exec(ctx, liveSettings); err != nil {
 		lr.Fatal(err)
 	}
+	j.style = "iso_8601"
 	rows, err := j.rep.conn.Query(ctx, "SELECT oid FROM pg_type WHERE typtype = 'c'")
 	if err != nil {
 		lr.Fatal(err)
@@ -96,6 +101,9 @@ func (lr *liveRun) judge() *liveJudge {
 		lr.Fatal(err)
 	}
 	for _, f := range lr.followers {
+		if f.sh.account != "" && lr.s.large() {
+			j.large[f.sh] = true // what others get of the answer may be
+		}
 		for _, x := range f.got {
 			j.large[f.sh] = j.large[f.sh] || slices.ContainsFunc(x.messages, func(m liveMessage) bool { return len(row(m.Value).text()) > longA })
 		}
@@ -127,17 +135,19 @@ func (lr *liveRun) judge() *liveJudge {
 			}
 			at = k.n
 		}
-		want, ok := j.rows[k.state]
-		if !ok {
-			if want, err = j.ask(k.sh); err != nil {
+		if _, ok := j.rows[k.state]; !ok && k.x.subset == nil {
+			if j.rows[k.state], err = j.ask(k.sh); err != nil {
 				lr.Fatal(err)
 			}
-			j.rows[k.state] = want
 			j.tally["queries"]++
+		} else if k.x.subset != nil {
+			if err := j.compareSubset(k); err != nil {
+				lr.Fatal(err)
+			}
 		}
 		j.tally["compared"]++
-		if want != k.held {
-			j.fail(k.x.owner, fmt.Sprintf("it does not hold what Postgres has at that position: %s\n%s\n%s\n%s", difference(k.held, want), k.x, c.around(at), j.lately(k)))
+		if what := j.differs(k); what != "" {
+			j.fail(k.x.owner, fmt.Sprintf("%s\n%s\n%s\n%s", what, k.x, c.around(at), j.lately(k)))
 		}
 	}
 	if at < len(j.in) {
@@ -156,6 +166,24 @@ func (lr *liveRun) judge() *liveJudge {
 }
 
 func (j *liveJudge) close() { _ = j.rep.conn.Close(context.Background()) }
+
+// differs makes a comparison, for which Postgres has been asked.
+func (j *liveJudge) differs(k liveCheck) string {
+	switch {
+	case k.x.subset != nil:
+		if want := j.loads[*k.x.subset.Metadata.Mark]; want != k.held {
+			return "a subset is not what Postgres has in its snapshot: " + difference(k.held, want)
+		}
+	case k.merged != nil:
+		j.tally["merges compared"]++
+		if what := k.merged.differs(k.sh, j.rows[k.state]); what != "" {
+			return "what it merged is not what Postgres has at that position: " + what
+		}
+	case k.held != j.rows[k.state]:
+		return "it does not hold what Postgres has at that position: " + difference(k.held, j.rows[k.state])
+	}
+	return ""
+}
 
 // lately tells what the log has for a shape around a state.
 func (j *liveJudge) lately(k liveCheck) string {
@@ -204,40 +232,80 @@ func (j *liveJudge) holding(p revision.LSN) int {
 
 // ask asks the replica for what a shape holds.
 func (j *liveJudge) ask(sh *liveShape) (string, error) {
-	sql, params := "", sh.params
-	switch {
-	case sh.req != nil:
-		sql, _ = sh.req.ep.numbered()
-		params = sh.req.values()
-	case sh.columns != nil:
-		sql = fmt.Sprintf("SELECT %s FROM %s WHERE %s", strings.Join(sh.columns, ", "), sh.rel.name, sh.condition)
-	default:
-		sql = fmt.Sprintf("SELECT * FROM %s WHERE %s", sh.rel.name, sh.condition)
+	if sh.req != nil {
+		return j.askAnswer(sh)
 	}
-	query := func(style string) (*pgconn.Result, error) {
-		if err := j.rep.exec(context.Background(), "SET IntervalStyle = "+style); err != nil {
-			return nil, err
-		}
-		res := j.rep.conn.PgConn().ExecParams(context.Background(), sql, params, nil, nil, nil).Read()
-		if res.Err != nil {
-			return nil, fmt.Errorf("%w\nin: %s\n%s", res.Err, sql, sh)
-		}
-		return res, nil
+	cols := "*"
+	if sh.columns != nil {
+		cols = strings.Join(sh.columns, ", ")
 	}
-	res, err := query("iso_8601")
+	rows, err := j.selected(fmt.Sprintf("SELECT %s FROM %s WHERE %s", cols, sh.rel.name, sh.condition), sh.params)
+	return rowsText(slices.Values(rows)), err
+}
+
+// intervals has the replica write intervals in a style.
+func (j *liveJudge) intervals(style string) error {
+	if j.style == style {
+		return nil
+	}
+	j.style = style
+	return j.rep.exec(context.Background(), "SET IntervalStyle = "+style)
+}
+
+func (j *liveJudge) query(style, sql string, params [][]byte) (*pgconn.Result, error) {
+	if err := j.intervals(style); err != nil {
+		return nil, err
+	}
+	res := j.rep.conn.PgConn().ExecParams(context.Background(), sql, params, nil, nil, nil).Read()
+	if res.Err != nil {
+		return nil, fmt.Errorf("%w\nin: %s", res.Err, sql)
+	}
+	return res, nil
+}
+
+// selected returns the rows of a statement.
+func (j *liveJudge) selected(sql string, params [][]byte) ([]row, error) {
+	res, err := j.query("iso_8601", sql, params)
+	if err != nil {
+		return nil, err
+	}
+	return rowsOf(res), nil
+}
+
+func rowsOf(res *pgconn.Result) []row {
+	var rows []row
+	for _, values := range res.Rows {
+		r := row{}
+		for i, v := range values {
+			r[res.FieldDescriptions[i].Name] = nil
+			if v != nil {
+				s := string(v)
+				r[res.FieldDescriptions[i].Name] = &s
+			}
+		}
+		rows = append(rows, r)
+	}
+	return rows
+}
+
+// askAnswer asks the replica for the rows of an answer.
+func (j *liveJudge) askAnswer(sh *liveShape) (string, error) {
+	sql, _ := sh.req.ep.numbered()
+	params := sh.req.values()
+	res, err := j.query("iso_8601", sql, params)
 	if err != nil {
 		return "", err
 	}
-	if sh.req != nil && len(res.Rows) > 0 {
+	if len(res.Rows) > 0 && slices.ContainsFunc(res.FieldDescriptions, func(f pgconn.FieldDescription) bool { return !slices.Contains(scalars, f.DataTypeOID) }) {
 		// Inside a document, intervals are as they are in the answer.
-		plain, err := query("postgres")
+		plain, err := j.query("postgres", sql, params)
 		if err != nil {
 			return "", err
 		}
 		// What has members is an object there.
-		object := j.rep.conn.PgConn().ExecParams(context.Background(), asJSON(sql, len(res.FieldDescriptions)), params, nil, nil, nil).Read()
-		if object.Err != nil {
-			return "", object.Err
+		object, err := j.query("postgres", asJSON(sql, len(res.FieldDescriptions)), params)
+		if err != nil {
+			return "", err
 		}
 		for i, f := range res.FieldDescriptions {
 			for n := range res.Rows {
@@ -249,23 +317,14 @@ func (j *liveJudge) ask(sh *liveShape) (string, error) {
 			}
 		}
 	}
-	var rows []row
-	for _, values := range res.Rows {
-		r := row{}
-		for i, v := range values {
-			r[res.FieldDescriptions[i].Name] = nil
-			if v != nil {
-				s := string(v)
-				r[res.FieldDescriptions[i].Name] = &s
-			}
-		}
-		if sh.req != nil && sh.account != "" && !sameValue(r[sh.req.ep.account], &sh.account) {
-			continue
-		}
-		rows = append(rows, r)
-	}
+	rows := slices.DeleteFunc(rowsOf(res), func(r row) bool {
+		return sh.account != "" && !sameValue(r[sh.req.ep.account], &sh.account)
+	})
 	return rowsText(slices.Values(rows)), nil
 }
+
+// scalars are types that do not depend on how intervals are written.
+var scalars = []uint32{pgtype.BoolOID, pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.NumericOID, pgtype.VarcharOID, pgtype.UUIDOID, pgtype.DateOID}
 
 // rowsText is rows as a text that does not tell their order.
 func rowsText(rows func(func(row) bool)) string {
@@ -308,7 +367,26 @@ func (j *liveJudge) summary() {
 	if refused*2 > len(j.shapes) {
 		j.Errorf("%d of %d shapes were refused", refused, len(j.shapes))
 	}
-	for name, n := range map[string]int{"compared": len(j.followers), "changes": 10, "queries": 10} {
+	least := map[string]int{"compared": len(j.followers), "changes": 10, "queries": 10}
+	if j.lane.maxLog > 0 {
+		if !j.lane.gone && !j.lane.redefined {
+			least["outlived"] = 2
+		}
+		if j.lane.child { // else tails may be enough for all
+			least["trimmed"] = 1
+		}
+	}
+	if j.lane.smallDisk {
+		j.tally["turned away"] = j.tally["status 409"] + j.tally["status 503"]
+		least["turned away"] = 1
+	}
+	if j.lane.subsets {
+		least["subsets"], least["merges compared"] = 10, 10
+		if !j.lane.soakOnly { // faults leave less to merge
+			least["merged"] = 1
+		}
+	}
+	for name, n := range least {
 		if j.tally[name] < n {
 			j.Errorf("the run was too quiet: %s %d, of at least %d", name, j.tally[name], n)
 		}

@@ -17,6 +17,11 @@ type liveLane struct {
 	gone        bool // shapes of tables may be over
 	redefined   bool // those of all columns, and answers
 	unavailable bool // 503 and 504 are fair
+
+	maxLog    int64 // bytes of the kept log, which is filled again and again; 0: enough
+	smallDisk bool  // which is full now and then
+	subsets   bool  // followers of changes alone load rows on the way
+	storm     int   // answers that are followed and touched by one transaction
 }
 
 // stopTidemark restarts the process as an operator does.
@@ -61,6 +66,25 @@ var liveLanes = []*liveLane{
 	{lane: lane{name: "live killed", faults: []fault{killTidemark}, asyncPercent: 15, child: true}, unavailable: true},
 	{lane: lane{name: "live stopped", faults: []fault{stopTidemark}, asyncPercent: 15, child: true}, unavailable: true},
 	{lane: lane{name: "live restart", faults: []fault{restartPostgres}, asyncPercent: 30, crashes: true}, unavailable: true},
+	{lane: lane{name: "live trimmed", asyncPercent: 15, child: true}, unavailable: true, maxLog: 1 << 20},
+	{lane: lane{name: "live full disk", asyncPercent: 15, readers: 4}, smallDisk: true, unavailable: true},
+	{lane: lane{name: "live subsets", faults: []fault{holdCommits}, writers: 2, asyncPercent: 15}, subsets: true, unavailable: true},
+	{lane: lane{name: "live storm", asyncPercent: 15, readers: 4}, storm: 300},
+
+	{lane: lane{name: "live trimmed in memory", asyncPercent: 15, soakOnly: true}, maxLog: 256 << 10},
+	{lane: lane{name: "live trimmed and truncate", truncates: true, child: true, soakOnly: true}, gone: true, unavailable: true, maxLog: 1 << 20},
+	{lane: lane{name: "live trimmed and definitions", faults: []fault{redefineOften}, child: true, soakOnly: true}, redefined: true, unavailable: true, maxLog: 1 << 20},
+	{lane: lane{name: "live trimmed and standby", faults: []fault{holdCommits}, writers: 2, soakOnly: true}, unavailable: true, maxLog: 512 << 10},
+	{lane: lane{name: "live full disk and killed", faults: []fault{killTidemark}, child: true, soakOnly: true}, smallDisk: true, unavailable: true},
+	{lane: lane{name: "live full disk and walsender", faults: []fault{killConnections}, soakOnly: true}, smallDisk: true, unavailable: true},
+	{lane: lane{name: "live full disk and subsets", soakOnly: true}, smallDisk: true, subsets: true, unavailable: true},
+	{lane: lane{name: "live subsets and killed", faults: []fault{holdCommits, killTidemark}, writers: 2, child: true, soakOnly: true}, subsets: true, unavailable: true},
+	{lane: lane{name: "live subsets and slot", faults: []fault{dropSlot}, asyncPercent: 50, soakOnly: true}, subsets: true, gone: true, unavailable: true},
+	{lane: lane{name: "live subsets and slow log", faults: []fault{slowLog, holdCommits}, writers: 2, proxied: true, soakOnly: true}, subsets: true, unavailable: true},
+	{lane: lane{name: "live subsets and trimmed", faults: []fault{holdCommits}, writers: 2, child: true, soakOnly: true}, subsets: true, unavailable: true, maxLog: 1 << 20},
+	{lane: lane{name: "live large storm", asyncPercent: 15, readers: 4, soakOnly: true}, storm: 3000},
+	{lane: lane{name: "live storm and walsender", faults: []fault{killConnections}, soakOnly: true}, storm: 300, unavailable: true},
+	{lane: lane{name: "live storm and killed", faults: []fault{killTidemark}, child: true, soakOnly: true}, storm: 300, unavailable: true},
 
 	{lane: lane{name: "live large", asyncPercent: 15, large: true, soakOnly: true}, unavailable: true},
 	{lane: lane{name: "live large and killed", faults: []fault{killTidemark}, asyncPercent: 15, child: true, large: true, soakOnly: true}, unavailable: true},

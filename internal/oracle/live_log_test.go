@@ -47,6 +47,7 @@ func (ch rowChange) String() string {
 type logged struct {
 	commit
 	changes []rowChange
+	size    int // bytes in the log's own form
 }
 
 // readRows reads what was committed since the slot was made, with its rows. It
@@ -68,11 +69,14 @@ func readRows(ctx context.Context, conn *pgx.Conn) ([]logged, error) {
 	relations := map[uint32]relation{}
 	var all []logged
 	var open logged
+	var size int
 	var data []byte
 	_, err = pgx.ForEachRow(rows, []any{&data}, func() error {
 		c := cursor(bytes.Clone(data))
+		size += len(data)
 		switch kind := c.byte(); kind {
 		case 'B':
+			size = 0
 			open = logged{commit: commit{lsn: revision.LSN(c.int64())}}
 			c.int64()
 			open.xid = c.int32()
@@ -80,6 +84,7 @@ func readRows(ctx context.Context, conn *pgx.Conn) ([]logged, error) {
 			c.byte()
 			c.int64()
 			open.end = revision.LSN(c.int64())
+			open.size = size
 			open.at = epoch.Add(time.Duration(c.int64()) * time.Microsecond)
 			all = append(all, open)
 		case 'R':

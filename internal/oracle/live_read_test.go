@@ -41,6 +41,10 @@ type reading struct {
 
 	pending []received // since the last up-to-date
 	next    int        // of what the log has; -1: it is not known where it began
+	rested  bool       // the last response said up to date
+	heard   bool       // one before did
+
+	merge *merge // of one who loads rows
 }
 
 // received is a change with its position.
@@ -78,6 +82,10 @@ func (r *reading) exchange(x *exchange) {
 		r.refusal(x)
 		return
 	}
+	if x.subset != nil {
+		r.load(x)
+		return
+	}
 	if x.body != "" {
 		r.fail(x, "it cannot be read", "%s", x.body)
 	}
@@ -105,7 +113,7 @@ func (r *reading) exchange(x *exchange) {
 	if x.upToDate != x.saysUpToDate() {
 		r.fail(x, "the header says something else than the message", "up to date")
 	}
-	if x.saysUpToDate() {
+	if r.rested = x.saysUpToDate(); r.rested {
 		r.upToDate(x)
 	}
 }
@@ -115,12 +123,16 @@ func (r *reading) refusal(x *exchange) {
 	l := r.j.lane
 	switch {
 	case x.status == http.StatusConflict:
+		trimmed := r.trimmed(x)
 		r.sequence(^revision.LSN(0), false)
 		r.handle, r.pending, r.known, r.next = "", nil, false, -1
 		if !x.stream && x.body != live.MustRefetch {
 			r.fail(x, "it is not told to begin again", "%s", x.body)
 		}
 		switch {
+		case trimmed:
+			r.j.tally["trimmed"]++
+		case l.smallDisk:
 		case r.sh.rel != nil && (l.gone || l.redefined && r.redefined()), r.sh.req != nil && (l.redefined || r.j.large[r.sh]):
 		default:
 			r.fail(x, "nothing here ends a shape", "")
@@ -129,6 +141,8 @@ func (r *reading) refusal(x *exchange) {
 		if !l.unavailable {
 			r.fail(x, "it was not served", "")
 		}
+	case x.status == http.StatusBadRequest && x.subset != nil && strings.Contains(x.body, `"subset__where":`):
+		r.j.tally["subsets refused"]++ // such a condition is no shape's either
 	case x.status == http.StatusBadRequest && x.need != "" && strings.Contains(x.body, "token") && l.crashes:
 	case x.status < 500 && r.handle == "" && x.newHandle == "" && r.sh.refused() != "":
 	default:
@@ -158,6 +172,9 @@ func (r *reading) begin(x *exchange) {
 	r.sequence(^revision.LSN(0), false)
 	*r = reading{j: r.j, f: r.f, sh: r.sh, bad: r.bad, checks: r.checks, conflicts: r.conflicts, handle: x.newHandle, begun: x.begun, first: x.ended, rows: map[string]row{}, next: -1}
 	r.known = x.offset == "-1" && !r.sh.changesOnly
+	if r.f.loads() {
+		r.merge = &merge{rows: map[string]row{}, known: map[string]bool{}}
+	}
 	r.inSnapshot = r.known
 	if r.known {
 		r.next = 0
@@ -244,6 +261,9 @@ func (r *reading) position(x *exchange, m *liveMessage, end place) {
 	got := received{lsn: revision.LSN(lsn), m: m, x: x}
 	if len(m.Headers.TxIDs) == 1 {
 		got.xid = m.Headers.TxIDs[0]
+	}
+	if r.merge != nil {
+		r.merge.take(r, x, m, lsn, got.xid)
 	}
 	if r.sh.rel != nil {
 		r.pending = append(r.pending, got)
@@ -335,8 +355,14 @@ func (r *reading) upToDate(x *exchange) {
 		r.fail(x, "it is up to date within a snapshot", "")
 	}
 	r.sequence(revision.LSN(at), true)
+	r.heard = true
+	r.outlives(x)
+	k := liveCheck{state: state{r.sh, r.j.holding(revision.LSN(at))}, merged: r.merged(at), x: x}
 	if r.known {
-		r.checks = append(r.checks, liveCheck{state{r.sh, r.j.holding(revision.LSN(at))}, rowsText(maps.Values(r.rows)), x})
+		k.held = rowsText(maps.Values(r.rows))
+	}
+	if r.known || k.merged != nil {
+		r.checks = append(r.checks, k)
 	}
 }
 

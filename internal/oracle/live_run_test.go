@@ -29,11 +29,14 @@ const (
 )
 
 // liveFace makes what serves followers, with times that fit into a run.
-func liveFace(t *tenant.Tenant, log *slog.Logger) *liveapi.Handler {
+func liveFace(t *tenant.Tenant, log *slog.Logger, poll time.Duration) *liveapi.Handler {
+	if poll == 0 {
+		poll = time.Second
+	}
 	return liveapi.New(liveapi.Options{
 		Host: t.LiveHost(), Tables: t.Tables(), Answers: t.Answers(),
 		Secrets: []string{liveSecret}, AccountKey: liveAccountKey,
-		Poll: time.Second, Stream: 3 * time.Second, Heartbeat: 300 * time.Millisecond,
+		Poll: poll, Stream: 3 * poll, Heartbeat: 300 * time.Millisecond,
 		Explain: func(err error) (liveapi.Problem, bool) {
 			p := liveapi.Problem(httpapi.ProblemOf(err))
 			return p, p.Status >= 500
@@ -50,6 +53,8 @@ type liveRun struct {
 	shapes    []*liveShape
 	followers []*follower
 	dir       string
+	data      string   // what tidemark keeps
+	more      []string // tables that no writer knows
 }
 
 // executeLive runs a lane with a seed for a while, and judges what its followers
@@ -58,7 +63,11 @@ func executeLive(t testing.TB, l *liveLane, seed uint64, duration time.Duration,
 	t.Helper()
 	began := time.Now()
 	r := rand.New(rand.NewPCG(seed, 21))
-	lr := &liveRun{run: &run{TB: t, seed: seed, lane: &l.lane, strange: map[string]int{}}, lane: l, dir: t.TempDir()}
+	lr := &liveRun{run: &run{TB: t, seed: seed, lane: &l.lane, secret: liveSecret, strange: map[string]int{}}, lane: l, dir: t.TempDir()}
+	lr.data = filepath.Join(lr.dir, "data")
+	if l.smallDisk {
+		lr.mountDisk()
+	}
 	defer func() {
 		if t.Failed() {
 			t.Logf("to repeat it: TIDEMARK_SEED=%d TIDEMARK_LANE=%s", seed, l.name)
@@ -76,8 +85,17 @@ func executeLive(t testing.TB, l *liveLane, seed uint64, duration time.Duration,
 	lr.s.forLive(r)
 	lr.s.seedRows(r)
 	lr.eps = randomEndpoints(r, lr.s, 3)
+	if l.maxLog > 0 {
+		lr.addFiller()
+	}
+	if l.storm > 0 {
+		lr.addStorm()
+	}
 	lr.prepare(r)
 	lr.shapes = append(lr.tableShapes(r), lr.endpointShapes(r)...)
+	if l.maxLog > 0 {
+		lr.shapes = append(lr.shapes, lr.idleShapes(r)...)
+	}
 	lr.open(r)
 	defer func() {
 		if err := lr.subject.close(); err != nil {
@@ -95,6 +113,9 @@ func executeLive(t testing.TB, l *liveLane, seed uint64, duration time.Duration,
 		spoil(lr, j)
 	}
 	j.close()
+	if l.readers > 0 {
+		lr.check()
+	}
 	t.Logf("%s: seed %d, %.1fs to start, %.1fs of traffic, %.1fs to judge", l.name, seed,
 		ready.Sub(began).Seconds(), over.Sub(ready).Seconds(), time.Since(over).Seconds())
 }
@@ -109,9 +130,9 @@ func (lr *liveRun) prepare(r *rand.Rand) {
 	lr.db.Exec(lr, "SELECT pg_create_logical_replication_slot($1, 'pgoutput')", orderSlot)
 	lr.rules = lr.randomRules(r)
 	in := setup.Input{Publication: "tidemark", Slot: "tidemark", ReplicaIdentity: setup.Keep}
-	for _, t := range lr.s.tables {
-		in.Tables = append(in.Tables, setup.Table{Schema: "public", Name: t.name})
-		in.Followed = append(in.Followed, setup.Table{Schema: "public", Name: t.name})
+	for _, name := range append(lr.s.tableNames(), lr.more...) {
+		in.Tables = append(in.Tables, setup.Table{Schema: "public", Name: name})
+		in.Followed = append(in.Followed, setup.Table{Schema: "public", Name: name})
 	}
 	ctx := context.Background()
 	conn := lr.db.Conn(lr)
@@ -155,7 +176,7 @@ func (lr *liveRun) open(r *rand.Rand) {
 		MaxMemory: pick(r, []int64{64 << 10, 1 << 20, 64 << 20}), FillConnections: 2 + r.IntN(5),
 		NoRefill: chance(r, 25),
 		Live: &tenant.LiveOptions{
-			Dir: filepath.Join(lr.dir, "data"), Tables: rules, ChunkSize: pick(r, []int{1, 300, 2000, 10000, 1 << 20}),
+			Dir: lr.data, Tables: rules, ChunkSize: pick(r, []int{1, 300, 2000, 10000, 1 << 20}), MaxLog: lr.lane.maxLog,
 		},
 	}
 	if lr.lane.large {
@@ -169,6 +190,9 @@ func (lr *liveRun) open(r *rand.Rand) {
 	if lr.subject, err = newSubject(opts); err != nil {
 		lr.Fatal(err)
 	}
+	if lr.lane.storm > 0 {
+		lr.subject.poll = stormPoll
+	}
 	if lr.lane.child {
 		err = lr.subject.startChild()
 	} else {
@@ -177,7 +201,7 @@ func (lr *liveRun) open(r *rand.Rand) {
 	if err != nil {
 		lr.Fatalf("tidemark does not start: %v\n%s\n%s", err, lr.describe(), rulesText(lr.rules))
 	}
-	lr.recover("after the start")
+	lr.records = lr.recover("after the start")
 	lr.awaitTables()
 }
 
@@ -212,28 +236,51 @@ func (lr *liveRun) traffic(r *rand.Rand, duration time.Duration) {
 	}()
 	writing, stopWriting := context.WithCancel(context.Background())
 	defer stopWriting()
+	following, stopFollowing := context.WithCancel(context.Background())
+	defer stopFollowing()
 	var writers, followers, faults sync.WaitGroup
 	for range 2 + r.IntN(2) + lr.lane.writers {
 		w := &writer{Rand: rand.New(rand.NewPCG(r.Uint64(), 22)), run: lr.run, client: lr.newClient(r)}
 		writers.Go(func() { w.loop(writing) })
 	}
+	for range lr.lane.readers {
+		c := lr.newClient(r)
+		writers.Go(func() { c.loop(writing) })
+	}
 	for _, sh := range lr.shapes {
-		for range 1 + r.IntN(2) {
+		for range sh.followers(r) {
 			f := newFollower(lr, sh, rand.New(rand.NewPCG(r.Uint64(), 23)))
 			lr.followers = append(lr.followers, f)
-			followers.Go(func() { f.loop(ctx) })
+			followers.Go(func() { f.loop(following) })
 		}
 	}
-	for _, f := range lr.lane.faults {
+	for _, f := range lr.faults() {
 		r := rand.New(rand.NewPCG(r.Uint64(), 24))
 		faults.Go(func() { f(ctx, lr.run, r) })
 	}
 	// A fault heals before its function returns, so that nobody hangs after it.
 	faults.Wait()
+	<-ctx.Done()
+	stopFollowing()
 	followers.Wait()
 	stopWriting()
 	writers.Wait()
 	lr.settle()
+}
+
+// faults are those of the lane.
+func (lr *liveRun) faults() []fault {
+	all := slices.Clone(lr.lane.faults)
+	if lr.lane.maxLog > 0 {
+		all = append(all, lr.fillLog)
+	}
+	if lr.lane.smallDisk {
+		all = append(all, lr.fillDisk)
+	}
+	if lr.lane.storm > 0 {
+		all = append(all, lr.storms)
+	}
+	return all
 }
 
 // tooQuiet reports whether too little was written or received to show much.
@@ -245,7 +292,7 @@ func (lr *liveRun) tooQuiet() bool {
 
 // settle has every follower come to where everything is at rest.
 func (lr *liveRun) settle() {
-	lr.recover("with everything at rest")
+	lr.records = lr.recover("with everything at rest")
 	ctx := context.Background()
 	conn := lr.connect(lr.db)
 	defer conn.Close(ctx)
@@ -259,6 +306,13 @@ func (lr *liveRun) settle() {
 	}
 	wg.Wait()
 	lr.trespass()
+}
+
+// large reports whether some rows are.
+func (s *schema) large() bool {
+	return slices.ContainsFunc(s.tables, func(t *table) bool {
+		return slices.ContainsFunc(t.cols, func(c *column) bool { return c.kind == kindLong })
+	})
 }
 
 // forLive adds columns of further types, and identities that followers need.

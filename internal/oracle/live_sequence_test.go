@@ -27,6 +27,9 @@ func (r *reading) sequence(upTo revision.LSN, whole bool) {
 		if r.snap != nil && inside(r.snap, tx.xid) {
 			continue
 		}
+		if r.early(tx) && (n == len(r.pending) || r.pending[n].lsn != tx.end) {
+			continue
+		}
 		for _, w := range tx.messages {
 			if n == len(r.pending) {
 				if whole {
@@ -76,6 +79,14 @@ func (r *reading) locate(all []wantedTx, upTo revision.LSN, whole bool) bool {
 		}
 	}
 	return true
+}
+
+// early reports whether a transaction may have been seen by who looked before a
+// follower of changes alone began: it begins with those that were not, in the order
+// in which they became visible, which is none of the log.
+func (r *reading) early(tx wantedTx) bool {
+	known := r.j.byEnd[tx.end]
+	return r.sh.changesOnly && !r.heard && known != nil && known.sent.Before(r.first)
 }
 
 // differs says in what a message is not as wanted.

@@ -45,8 +45,11 @@ type liveShape struct {
 	full        bool
 	changesOnly bool
 
+	idle bool // nothing ever touches it
+
 	// Of an endpoint.
-	req *request
+	req     *request
+	stormed bool // the one transaction touches it, as it does many
 
 	refusal atomic.Pointer[string] // that there is no such shape, and why
 	served  atomic.Bool            // there is
@@ -61,6 +64,17 @@ func (sh *liveShape) String() string {
 		return fmt.Sprintf("shape %d%s: %s\naccount column %q", sh.id, who, sh.req, sh.req.ep.account)
 	}
 	return fmt.Sprintf("shape %d%s: %s?%s\nall in all: %s with %q, rule %+v", sh.id, who, sh.path, sh.args.Encode(), sh.condition, sh.params, *sh.rule)
+}
+
+// followers returns how many a shape has.
+func (sh *liveShape) followers(r *rand.Rand) int {
+	switch {
+	case sh.stormed:
+		return 1
+	case sh.idle:
+		return 2
+	}
+	return 1 + r.IntN(2)
 }
 
 // refused is why there is no such shape, or empty.
@@ -174,7 +188,11 @@ func (lr *liveRun) ruleOf(rel *liveRelation) *liveRule {
 func (lr *liveRun) tableShapes(r *rand.Rand) []*liveShape {
 	var all []*liveShape
 	for _, rel := range lr.s.relations() {
-		for range 1 + r.IntN(3) {
+		n := 1 + r.IntN(3)
+		if lr.lane.subsets {
+			n += 2
+		}
+		for range n {
 			sh := lr.tableShape(r, rel)
 			sh.id = len(all)
 			all = append(all, sh)
@@ -217,6 +235,7 @@ func (lr *liveRun) tableShape(r *rand.Rand, rel *liveRelation) *liveShape {
 	if len(conditions) > 0 {
 		sh.condition = "((" + strings.Join(conditions, ") AND (") + "))"
 	}
+	sh.changesOnly = sh.changesOnly || lr.lane.subsets && chance(r, 85)
 	if sh.full {
 		sh.args.Set("replica", "full")
 	}
@@ -261,6 +280,9 @@ func names(cols []*column) []string {
 // forLive gives an endpoint the headers that only followers care for.
 func (e *endpoint) forLive(r *rand.Rand, columns []string) {
 	e.columns = columns
+	if e.stormed {
+		return
+	}
 	unique := func(name string) bool {
 		n := 0
 		for _, c := range columns {
@@ -283,13 +305,17 @@ func (e *endpoint) forLive(r *rand.Rand, columns []string) {
 func (lr *liveRun) endpointShapes(r *rand.Rand) []*liveShape {
 	var all []*liveShape
 	for _, e := range lr.eps {
-		for i, q := range e.asked[:min(1+r.IntN(2), len(e.asked))] {
+		n := min(1+r.IntN(2), len(e.asked))
+		if e.stormed {
+			n = len(e.asked)
+		}
+		for i, q := range e.asked[:n] {
 			path, query, _ := strings.Cut(q.path, "?")
 			args, err := url.ParseQuery(query)
 			if err != nil {
 				lr.Fatal(err)
 			}
-			sh := &liveShape{id: 100 + len(all), path: path, args: args, req: q}
+			sh := &liveShape{id: 100 + len(all), path: path, args: args, req: q, stormed: e.stormed}
 			if e.account != "" && (i == 1 || chance(r, 40)) {
 				sh.account = []string{"1", "2", "3", "a", "b"}[len(all)%5]
 			}

@@ -211,43 +211,63 @@ func halved(r *rand.Rand, got []*exchange, i int) ([]*exchange, bool) {
 // every time: that is what its silence is worth.
 func TestLiveNotices(t *testing.T) {
 	t.Parallel()
-	executeLive(t, liveLanes[0], seedOf(t), shortRun, func(lr *liveRun, j *liveJudge) {
-		r := rand.New(rand.NewPCG(lr.seed, 25))
-		shown := 0
-		for _, s := range spoilers {
-			tried := 0
-			for range 4000 {
-				if tried == 60 {
-					break
-				}
-				f := pick(r, lr.followers)
-				last := len(f.got) - 1
-				for last >= 0 && !f.got[last].saysUpToDate() {
-					last--
-				}
-				if last < 0 || f.sh.refused() != "" || s.tables && f.sh.rel == nil {
-					continue
-				}
-				i := r.IntN(last + 1)
-				got, ok := s.spoil(r, f.got, i)
-				if !ok || !judged(f, i) {
-					continue
-				}
-				tried++
-				if !j.notices(f, got) {
-					t.Errorf("%s, and nobody notices: in %s\n%s", s.name, f.got[i], f)
-					break
-				}
-			}
-			if tried > 3 {
-				shown++
-			}
-			t.Logf("%s: noticed %d times", s.name, tried)
-		}
-		if shown < len(spoilers)/2 {
-			t.Errorf("only %d of %d spoilers had something to spoil, which shows nothing", shown, len(spoilers))
-		}
+	executeLive(t, laneOf("live plain"), seedOf(t), shortRun, func(lr *liveRun, j *liveJudge) {
+		j.spoilt(spoilers, func(f *follower, i int) bool { return f.got[i].subset == nil })
 	})
+}
+
+// TestLiveNoticesSubsets is the same for what followers loaded beside the stream.
+func TestLiveNoticesSubsets(t *testing.T) {
+	t.Parallel()
+	executeLive(t, laneOf("live subsets"), seedOf(t), shortRun, func(lr *liveRun, j *liveJudge) {
+		j.spoilt(loadSpoilers, func(f *follower, i int) bool { return f.got[i].subset != nil && f.got[i].status == 200 })
+	})
+}
+
+func laneOf(name string) *liveLane {
+	return liveLanes[slices.IndexFunc(liveLanes, func(l *liveLane) bool { return l.name == name })]
+}
+
+// spoilt has spoilers try what they can, on exchanges of a sort.
+func (j *liveJudge) spoilt(by []spoiler, sort func(f *follower, i int) bool) {
+	r := rand.New(rand.NewPCG(j.seed, 25))
+	shown := 0
+	for _, s := range by {
+		tried := 0
+		for range 4000 {
+			if tried == 60 {
+				break
+			}
+			f := pick(r, j.followers)
+			last := len(f.got) - 1
+			for last >= 0 && !f.got[last].saysUpToDate() {
+				last--
+			}
+			if last < 0 || f.sh.refused() != "" || s.tables && f.sh.rel == nil {
+				continue
+			}
+			i := r.IntN(last + 1)
+			if !sort(f, i) {
+				continue
+			}
+			got, ok := s.spoil(r, f.got, i)
+			if !ok || !judged(f, i) {
+				continue
+			}
+			tried++
+			if !j.notices(f, got) {
+				j.Errorf("%s, and nobody notices: in %s\n%s", s.name, f.got[i], f)
+				break
+			}
+		}
+		if tried > 3 {
+			shown++
+		}
+		j.Logf("%s: noticed %d times", s.name, tried)
+	}
+	if shown < len(by)/2 {
+		j.Errorf("only %d of %d spoilers had something to spoil, which shows nothing", shown, len(by))
+	}
 }
 
 // judged reports whether a follower heard that it was up to date, after an
@@ -280,7 +300,6 @@ func (j *liveJudge) notices(f *follower, got []*exchange) bool {
 		return true
 	}
 	return slices.ContainsFunc(checks, func(k liveCheck) bool {
-		want, ok := j.rows[k.state]
-		return !ok || want != k.held
+		return j.differs(k) != ""
 	})
 }

@@ -20,8 +20,10 @@
 // every kind keep each response as it came. Afterwards a judge applies the messages
 // as a client would that trusts nothing: what it then holds is to be what the
 // shape's SQL gives at the position of each batch that is up to date, and what came
-// of a table is to be what the log has of it, filtered, message for message. That
-// the judge would notice is shown by spoiling what was received.
+// of a table is to be what the log has of it, filtered, message for message. Rows that
+// are loaded beside a stream of changes are to be those of the snapshot that they
+// name, and to become what Postgres has when both are merged. That the judge would
+// notice is shown by spoiling what was received.
 //
 // Schemas and endpoints are random. Many endpoints are of a grid of features, of
 // which every pair is drawn in the end.

@@ -34,6 +34,7 @@ type run struct {
 	proxy  *proxy
 
 	subject *subject
+	secret  string // that clients send; empty: none is needed
 	tokens  purse
 	clients int
 	life    atomic.Int64 // how often the server was started anew

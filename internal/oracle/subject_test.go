@@ -42,6 +42,7 @@ func TestMain(m *testing.M) {
 type subject struct {
 	url      string
 	opts     tenant.Options
+	poll     time.Duration // that followers wait at most; 0: what fits into a run
 	listener *net.TCPListener
 	log      *tail
 
@@ -71,16 +72,16 @@ func (s *subject) start(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.tenant, s.stop, s.ended = t, cancel, make(chan error, 1)
-	go func() { s.ended <- serve(ctx, t, s.listener, opts.Logger) }()
+	go func() { s.ended <- serve(ctx, t, s.listener, opts.Logger, s.poll) }()
 	return nil
 }
 
 // serve runs a tenant behind a listener until ctx ends.
-func serve(ctx context.Context, t *tenant.Tenant, l net.Listener, log *slog.Logger) error {
+func serve(ctx context.Context, t *tenant.Tenant, l net.Listener, log *slog.Logger, poll time.Duration) error {
 	defer t.Close()
 	handler := httpapi.New(t, log)
 	if t.Answers() != nil {
-		handler.Follow(liveFace(t, log))
+		handler.Follow(liveFace(t, log, poll))
 	}
 	srv := httpapi.NewFront(handler, log)
 	served := make(chan error, 1)
@@ -197,7 +198,10 @@ func serveChild(text string) error {
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		t, err := tenant.Open(ctx, opts)
 		if err == nil {
-			return serve(ctx, t, l, opts.Logger)
+			return serve(ctx, t, l, opts.Logger, 0)
+		}
+		if ctx.Err() != nil {
+			return nil // it was ended before it had begun
 		}
 		// The database may be on its way.
 		if !errors.Is(err, tenant.ErrDatabaseGone) || time.Now().After(deadline) {

@@ -6,6 +6,10 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"weak"
+
+	"github.com/tidemarkdb/tidemark/internal/live"
+	"github.com/tidemarkdb/tidemark/internal/liveapi/liveapitest"
 )
 
 // Everything is done once, by no more than so many at a time, also while those
@@ -84,4 +88,25 @@ func TestPool(t *testing.T) {
 			t.Fatalf("%d stay after the end", running)
 		}
 	}
+}
+
+// A place that everybody has left is not held by the shape whose news it waited
+// for.
+func TestLeftPlaceIsLetGo(t *testing.T) {
+	var u hub
+	u.init(&Handler{})
+	news := &live.News{}
+	left := func() weak.Pointer[group] {
+		g := &group{hub: &u, place: place{shape: liveapitest.NewShape("a", 1)}}
+		u.groups[g.spot()] = g
+		g.await(news)
+		u.close(g)
+		return weak.Make(g)
+	}()
+	runtime.GC()
+	if left.Value() != nil {
+		t.Error("it is still held")
+	}
+	runtime.KeepAlive(news)
+	runtime.KeepAlive(&u)
 }

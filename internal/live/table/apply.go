@@ -1,6 +1,7 @@
 package table
 
 import (
+	"container/list"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,8 +33,8 @@ type record struct {
 	// changes is nil once the record was dropped.
 	changes atomic.Pointer[[]change.Change]
 	// refs counts the touches that are to be evaluated, and who applies it.
-	refs       atomic.Int32
-	prev, next *record // of those that are held
+	refs  atomic.Int32
+	place *list.Element // of recent.held
 }
 
 // number returns the number of the change at a place.
@@ -48,26 +49,21 @@ func (r *record) number(at int) uint64 {
 	return uint64(n)
 }
 
-// recent is the records that tails refer to, oldest first, within a budget.
+// recent is the records that tails refer to, within a budget.
 type recent struct {
-	mu          sync.Mutex
-	first, last *record
-	bytes       int64
+	mu    sync.Mutex
+	held  list.List // of *record, oldest first
+	bytes int64
 }
 
 // push adds a record, and drops the oldest that are beyond the budget.
 func (r *recent) push(rec *record, budget int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if rec.prev = r.last; rec.prev != nil {
-		rec.prev.next = rec
-	} else {
-		r.first = rec
-	}
-	r.last = rec
+	rec.place = r.held.PushBack(rec)
 	r.bytes += rec.bytes
 	for r.bytes > budget {
-		r.drop(r.first)
+		r.drop(r.held.Front().Value.(*record)) // there is nothing else in it
 	}
 }
 
@@ -82,21 +78,10 @@ func (r *recent) release(rec *record) {
 
 // drop drops a record, if it is held. mu is held.
 func (r *recent) drop(rec *record) {
-	if rec.changes.Swap(nil) == nil {
-		return
+	if rec.changes.Swap(nil) != nil {
+		r.bytes -= rec.bytes
+		r.held.Remove(rec.place)
 	}
-	r.bytes -= rec.bytes
-	if rec.prev != nil {
-		rec.prev.next = rec.next
-	} else {
-		r.first = rec.next
-	}
-	if rec.next != nil {
-		rec.next.prev = rec.prev
-	} else {
-		r.last = rec.prev
-	}
-	rec.prev, rec.next = nil, nil
 }
 
 // Connected says that a session of the log begins, after the host and the kept log

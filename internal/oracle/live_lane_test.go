@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 )
@@ -99,22 +97,12 @@ var liveLanes = []*liveLane{
 	{lane: lane{name: "live async and restart", faults: []fault{restartPostgres}, asyncPercent: 95, server: map[string]string{"wal_writer_delay": "1s"}, crashes: true, soakOnly: true}, unavailable: true},
 }
 
-// chosenLive is as chosen.
-func chosenLive(short bool) (some []*liveLane, all bool) {
-	names := strings.Split(os.Getenv("TIDEMARK_LANE"), ",")
-	all = names[0] == ""
-	for _, l := range liveLanes {
-		if slices.Contains(names, l.name) || all && !(short && l.soakOnly) {
-			some = append(some, l)
-		}
-	}
-	return some, all
-}
+func common(l *liveLane) *lane { return &l.lane }
 
 // TestLive runs every lane of followers for a moment.
 func TestLive(t *testing.T) {
 	seed := seedOf(t)
-	some, all := chosenLive(true)
+	some, all := chosen(liveLanes, common, true)
 	for i, l := range some {
 		t.Run(l.name, func(t *testing.T) {
 			if all {
@@ -133,7 +121,7 @@ func TestLiveSoak(t *testing.T) {
 		t.Skip("set TIDEMARK_SOAK to a duration such as 10m")
 	}
 	seed := seedOf(t)
-	some, _ := chosenLive(false)
+	some, _ := chosen(liveLanes, common, false)
 	end := time.Now().Add(total)
 	for n := 0; len(some) > 0 && time.Now().Before(end); n++ {
 		l := some[n%len(some)]

@@ -64,21 +64,23 @@ func seedOf(t testing.TB) uint64 {
 
 // chosen returns the lanes that were asked for, or those of a short run or of
 // every kind.
-func chosen(short bool) (some []*lane, all bool) {
+func chosen[L any](lanes []L, of func(L) *lane, short bool) (some []L, all bool) {
 	names := strings.Split(os.Getenv("TIDEMARK_LANE"), ",")
 	all = names[0] == ""
 	for _, l := range lanes {
-		if slices.Contains(names, l.name) || all && !(short && l.soakOnly) {
+		if slices.Contains(names, of(l).name) || all && !(short && of(l).soakOnly) {
 			some = append(some, l)
 		}
 	}
 	return some, all
 }
 
+func itself(l *lane) *lane { return l }
+
 // TestOracle runs every lane for a moment.
 func TestOracle(t *testing.T) {
 	seed := seedOf(t)
-	some, all := chosen(true)
+	some, all := chosen(lanes, itself, true)
 	for i, l := range some {
 		t.Run(l.name, func(t *testing.T) {
 			if all {
@@ -97,7 +99,7 @@ func TestSoak(t *testing.T) {
 		t.Skip("set TIDEMARK_SOAK to a duration such as 10m")
 	}
 	seed := seedOf(t)
-	some, all := chosen(false)
+	some, all := chosen(lanes, itself, false)
 	end := time.Now().Add(total)
 	for n := 0; len(some) > 0 && time.Now().Before(end); n++ {
 		if all && n%phasesEvery == 0 {
